@@ -1,10 +1,14 @@
-// JSON files, read strictly: a key that appears twice in one object and nesting beyond
-// `max_json_depth` are errors. The parser itself is nlohmann's.
+// JSON files, read strictly: a key that appears twice in one object, nesting beyond
+// `max_json_depth`, bytes that are not UTF-8, numbers beyond a double and anything after the
+// document are errors that name the file. The grammar is nlohmann's parser; the tree is built here,
+// in one pass, since its own builder keeps the last of two equal keys without a word.
 #pragma once
 
-#include <set>
+#include <cstddef>
+#include <cstdint>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include <nlohmann/json.hpp>
@@ -14,32 +18,111 @@
 
 namespace eigenformer {
 
-/// Objects keep the order of the file.
-using Json = nlohmann::ordered_json;
+/// A JSON value. Objects are sorted by key, as HF writes config.json: a lookup in a vocabulary of
+/// 50,000 entries is logarithmic. Nothing in the files we read depends on the order of keys.
+using Json = nlohmann::json;
 
 /// Deeper nesting is refused; the files of this field need about ten levels.
 inline constexpr int max_json_depth = 128;
 
+namespace detail {
+
+/// What nlohmann's parser says, without its "[json.exception.parse_error.101] " in front.
+[[nodiscard]] inline std::string_view json_reason(std::string_view what) noexcept {
+  const std::size_t bracket = what.find("] ");
+  return what.substr(0, 1) == "[" && bracket != std::string_view::npos ? what.substr(bracket + 2)
+                                                                       : what;
+}
+
+/// Refuses what the parser would take although it is not JSON: a byte order mark is skipped, and
+/// a NUL byte ends the document, whatever follows.
+inline void check_json_bytes(std::string_view text, std::string_view source) {
+  const std::size_t nul = text.find('\0');
+  check<FormatError>(nul == std::string_view::npos, source, ": invalid JSON: NUL byte at offset ",
+                     nul);
+  check<FormatError>(text.substr(0, 3) != "\xEF\xBB\xBF", source,
+                     ": invalid JSON: starts with a byte order mark; save it without one");
+}
+
+/// Receives the parser's events and builds the tree.
+class JsonBuilder {
+ public:
+  JsonBuilder(Json& root, const std::string& source) : root_(root), source_(source) {}
+
+  bool null() { return add(nullptr); }
+  bool boolean(bool value) { return add(value); }
+  bool number_integer(std::int64_t value) { return add(value); }
+  bool number_unsigned(std::uint64_t value) { return add(value); }
+  bool number_float(double value, const std::string&) { return add(value); }
+  bool string(std::string& value) { return add(std::move(value)); }
+  bool binary(Json::binary_t&) { return false; }
+
+  bool start_object(std::size_t) { return open(Json::value_t::object); }
+  bool start_array(std::size_t) { return open(Json::value_t::array); }
+  bool end_object() { return close(); }
+  bool end_array() { return close(); }
+
+  bool key(std::string& name) {
+    auto& object = open_.back()->get_ref<Json::object_t&>();
+    const auto [place, inserted] = object.try_emplace(std::move(name));
+    check<FormatError>(inserted, source_, ": key '", place->first, "' appears twice in one object");
+    slot_ = &place->second;
+    return true;
+  }
+
+  template <class Problem>
+  bool parse_error(std::size_t, const std::string&, const Problem& problem) {
+    fail<FormatError>(source_, ": invalid JSON: ", json_reason(problem.what()));
+  }
+
+ private:
+  template <class Value>
+  bool add(Value&& value) {
+    place(std::forward<Value>(value));
+    return true;
+  }
+
+  /// Puts a value where the document is: into the root, the last key or the end of an array.
+  template <class Value>
+  Json* place(Value&& value) {
+    if (open_.empty()) {
+      root_ = Json(std::forward<Value>(value));
+      return &root_;
+    }
+    if (open_.back()->is_array()) {
+      return &open_.back()->get_ref<Json::array_t&>().emplace_back(std::forward<Value>(value));
+    }
+    *slot_ = Json(std::forward<Value>(value));
+    return slot_;
+  }
+
+  bool open(Json::value_t type) {
+    check<FormatError>(open_.size() < static_cast<std::size_t>(max_json_depth), source_,
+                       ": JSON is nested deeper than ", max_json_depth, " levels");
+    open_.push_back(place(type));
+    return true;
+  }
+
+  bool close() {
+    open_.pop_back();
+    return true;
+  }
+
+  Json& root_;
+  const std::string& source_;
+  std::vector<Json*> open_;  // the containers around the current place, outermost first
+  Json* slot_ = nullptr;     // the value of the last key
+};
+
+}  // namespace detail
+
 /// Parses a document; `source` names it in errors. Throws FormatError.
 [[nodiscard]] inline Json parse_json(std::string_view text, const std::string& source) {
-  std::vector<std::set<std::string>> keys;
-  const auto strict = [&](int depth, Json::parse_event_t event, Json& parsed) {
-    check<FormatError>(depth <= max_json_depth, source, ": JSON is nested deeper than ",
-                       max_json_depth, " levels");
-    if (event == Json::parse_event_t::object_start) keys.emplace_back();
-    if (event == Json::parse_event_t::object_end) keys.pop_back();
-    if (event == Json::parse_event_t::key) {
-      const auto& key = parsed.template get_ref<const std::string&>();
-      check<FormatError>(keys.back().insert(key).second, source, ": key '", key,
-                         "' appears twice in one object");
-    }
-    return true;
-  };
-  try {
-    return Json::parse(text.begin(), text.end(), strict);
-  } catch (const nlohmann::json::exception& problem) {
-    fail<FormatError>(source, ": invalid JSON: ", std::string_view(problem.what()));
-  }
+  detail::check_json_bytes(text, source);
+  Json root;
+  detail::JsonBuilder builder(root, source);
+  Json::sax_parse(text.begin(), text.end(), &builder);
+  return root;
 }
 
 /// Reads and parses a JSON file; throws IoError or FormatError naming it.
