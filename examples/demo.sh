@@ -1,0 +1,25 @@
+#!/usr/bin/env bash
+# Fills in <mask> with the small model that ships with the examples: first in a few sentences, then
+# in your own, given as arguments or typed in. Installs and builds what is missing.
+set -euo pipefail
+source "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/../.ci/tools.sh"
+
+install_missing "${build_packages[@]}"
+build release fill_mask
+fill_mask() { "$root/build/release/examples/fill_mask" --top 5 "$@"; }
+
+echo
+fill_mask 'In the beginning God created the <mask> and the earth.' \
+  'And God said, Let there be <mask>: and there was light.' \
+  'The LORD is my <mask>; I shall not want.' \
+  'To be, or not to be, that is the <mask>.'
+
+if [[ $# -gt 0 ]]; then
+  echo
+  fill_mask "$@"
+elif [[ -t 0 ]]; then
+  echo
+  while read -r -p 'Your sentence with <mask>, or nothing to end: ' text && [[ -n $text ]]; do
+    fill_mask "$text" || true
+  done
+fi

@@ -1,0 +1,55 @@
+#!/usr/bin/env bash
+# Compiles every header alone, twice included, and prints the seconds of processor time that each
+# takes; then a program with RoBERTa inference. The budgets are 3 s and 8 s at -O2 with g++ 12. Since
+# machines differ and are shared, only a header above 9 s, or a program above 30 s, fails.
+# The compiler is $CXX, else g++.
+set -euo pipefail
+cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/../.."
+scratch=$(mktemp -d)
+trap 'rm -r "$scratch"' EXIT
+export scratch CXX=${CXX:-g++}
+export flags='-std=c++20 -O2 -Iinclude -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror'
+
+# compile_alone NAME SOURCE LIMIT: one line, "SECONDS NAME"; exit 1 where it does not compile.
+compile_alone() {
+  local object=$scratch/$BASHPID.o seconds TIMEFORMAT='%U %S'
+  # shellcheck disable=SC2086
+  if ! seconds=$({ time $CXX $flags -x c++ -c "$2" -o "$object" 2> "$object.log"; } 2>&1); then
+    cat "$object.log" >&2
+    echo "does not compile alone: $1"
+    return 1
+  fi
+  rm -f "$object"
+  awk -v name="$1" -v limit="$3" '{
+    printf "%5.1f s  %s\n", $1 + $2, name
+    exit $1 + $2 > limit
+  }' <<< "$seconds" || { echo "takes too long to compile: $1"; return 1; }
+}
+
+header_alone() {
+  local source=$scratch/${1//\//_}.cpp
+  printf '#include "%s"\n#include "%s"\n' "$1" "$1" > "$source"
+  compile_alone "$1" "$source" 9
+}
+export -f compile_alone header_alone
+
+echo "every header alone ($($CXX --version | head -1)):"
+# Fragments that only make sense inside another header are named *.inl.hpp, begin*.hpp or end*.hpp.
+(cd include && find eigenformer -name '*.hpp') | sort |
+  grep -vE '\.inl\.hpp$|/(begin|end)[a-z0-9_]*\.hpp$' |
+  xargs -P "$(nproc)" -I{} bash -c 'header_alone {}'
+
+if [[ -e examples/fill_mask.cpp ]]; then
+  cat > "$scratch/inference.cpp" << 'END'
+#include <eigenformer/models/roberta.hpp>
+
+int main() {
+  const auto model = eigenformer::RobertaForMaskedLM<float>::from_pretrained("folder");
+  eigenformer::Context cx;
+  eigenformer::Batch batch;
+  return model(cx, batch).rows() == 0 ? 0 : 1;
+}
+END
+  echo 'a program with RoBERTa inference:'
+  compile_alone 'RoBERTa inference (budget 8 s)' "$scratch/inference.cpp" 30
+fi
