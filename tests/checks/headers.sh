@@ -8,7 +8,8 @@ cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/../.."
 scratch=$(mktemp -d)
 trap 'rm -r "$scratch"' EXIT
 export scratch CXX=${CXX:-g++}
-export flags='-std=c++20 -O2 -Iinclude -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror'
+export flags="-std=c++20 -O2 -Iinclude -isystem ${EIGEN_INCLUDE_DIR:-/usr/include/eigen3} -Wall -Wextra\
+  -Wpedantic -Wshadow -Wconversion -Werror"
 
 # compile_alone NAME SOURCE LIMIT: one line, "SECONDS NAME"; exit 1 where it does not compile.
 compile_alone() {
