@@ -1,14 +1,17 @@
-// Whole files in and out: read in one go, replace atomically.
+// Whole files in and out: read in one go, replace atomically. Every error names the path and says
+// why. POSIX only: readers need nothing else, and a rename within a folder is atomic there.
 #pragma once
 
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cerrno>
+#include <cstddef>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <span>
 #include <string>
 #include <string_view>
 
@@ -28,9 +31,14 @@ namespace eigenformer {
   return ::stat(path.c_str(), &status) == 0 && S_ISDIR(status.st_mode);
 }
 
+/// `folder` and `name` with one slash between them.
+[[nodiscard]] inline std::string join_path(const std::string& folder, std::string_view name) {
+  return concat(folder, folder.empty() || folder.back() == '/' ? "" : "/", name);
+}
+
 /// The bytes of a file; throws IoError naming it.
 [[nodiscard]] inline std::string read_file(const std::string& path) {
-  std::FILE* file = std::fopen(path.c_str(), "rb");
+  std::FILE* file = std::fopen(path.c_str(), "rbe");
   check<IoError>(file != nullptr, path, ": cannot be opened: ", std::strerror(errno));
   std::string bytes;
   char buffer[1 << 16];
@@ -44,15 +52,32 @@ namespace eigenformer {
 }
 
 /// A file under construction: written beside its final path and renamed on commit(), so that
-/// readers see the old file or the whole new one. Without commit() nothing is left behind.
+/// readers see the old file or the whole new one, also when the process is killed half way.
+/// Without commit() nothing is left behind. The new file keeps the old one's permissions. Where
+/// the path is a symbolic link, the link is replaced and the file it points to stays as it was.
 class AtomicFile {
  public:
   /// Throws IoError when the folder cannot be written.
-  explicit AtomicFile(const std::string& path) : path_(path), temporary_(path + ".XXXXXX") {
-    const int descriptor = ::mkstemp(temporary_.data());
+  explicit AtomicFile(const std::string& path) : path_(path) {
+    check<IoError>(!is_directory(path_), path_, ": cannot be written: it is a folder");
+    struct stat old {};
+    const bool replaces = ::stat(path_.c_str(), &old) == 0;
+    static std::atomic<unsigned> counter{0};
+    int descriptor = -1;
+    for (int attempt = 0; attempt < 100 && descriptor < 0; ++attempt) {
+      temporary_ = concat(path_, ".", static_cast<long>(::getpid()), ".", ++counter, ".tmp");
+      descriptor = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+      if (descriptor < 0 && errno != EEXIST) break;
+    }
     check<IoError>(descriptor >= 0, path_, ": cannot be created: ", std::strerror(errno));
-    ::fchmod(descriptor, 0644);
+    if (replaces) (void)::fchmod(descriptor, old.st_mode & 0777);
     file_ = ::fdopen(descriptor, "wb");
+    if (file_ == nullptr) {
+      const int reason = errno;
+      ::close(descriptor);
+      ::unlink(temporary_.c_str());
+      fail<IoError>(path_, ": cannot be created: ", std::strerror(reason));
+    }
   }
   AtomicFile(const AtomicFile&) = delete;
   AtomicFile& operator=(const AtomicFile&) = delete;
@@ -63,6 +88,8 @@ class AtomicFile {
 
   /// Appends bytes; throws IoError, for example when the disk is full.
   void write(const void* data, std::size_t size) {
+    check<IoError>(file_ != nullptr, path_, ": written to after commit()");
+    if (size == 0) return;
     check<IoError>(std::fwrite(data, 1, size, file_) == size, path_,
                    ": cannot be written: ", std::strerror(errno));
   }
@@ -70,6 +97,7 @@ class AtomicFile {
 
   /// Flushes to the disk and takes the final name.
   void commit() {
+    check<IoError>(file_ != nullptr, path_, ": committed twice");
     check<IoError>(std::fflush(file_) == 0 && ::fsync(::fileno(file_)) == 0, path_,
                    ": cannot be written: ", std::strerror(errno));
     const int closed = std::fclose(file_);
@@ -77,9 +105,20 @@ class AtomicFile {
     check<IoError>(closed == 0 && std::rename(temporary_.c_str(), path_.c_str()) == 0, path_,
                    ": cannot be written: ", std::strerror(errno));
     committed_ = true;
+    sync_folder();
   }
 
  private:
+  /// Makes the new name last through a power cut, on file systems that can.
+  void sync_folder() const {
+    const std::size_t slash = path_.rfind('/');
+    const std::string folder = slash == std::string::npos ? "." : path_.substr(0, slash + 1);
+    const int descriptor = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (descriptor < 0) return;
+    (void)::fsync(descriptor);
+    ::close(descriptor);
+  }
+
   std::string path_;
   std::string temporary_;
   std::FILE* file_ = nullptr;
