@@ -23,6 +23,7 @@ files() {
 
 complain 'not part of the layout' < <(files | cut -d/ -f1 | sort -u | grep -vE \
   '^(include|tests|benchmarks|examples|CMakeLists\.txt|CMakePresets\.json|LICENSE|README\.md|\..*)$')
+complain 'missing' < <(for file in README.md LICENSE CMakeLists.txt; do [[ -e $file ]] || echo "$file"; done)
 complain 'not executable' < <(for script in .ci/run examples/demo.sh tests/run.sh; do
   [[ -x $script ]] || echo "$script"
 done)

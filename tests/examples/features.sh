@@ -1,0 +1,38 @@
+#!/usr/bin/env bash
+source "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/expect.bash"
+hidden=$(grep -oE '"hidden_size": *[0-9]+' "$model/config.json" | grep -oE '[0-9]+')
+vocabulary=$(grep -oE '"vocab_size": *[0-9]+' "$model/config.json" | grep -oE '[0-9]+')
+
+# header FILE: the JSON at the head of a safetensors file, without spaces.
+header() { tail -c +9 "$1" | head -c "$(od -An -t u8 -N 8 "$1" | tr -d ' ')" | tr -d ' '; }
+# holds NAME DTYPE SHAPE: the file just written has that tensor.
+holds() {
+  local entry
+  entry=$(header "$scratch/features.safetensors" | grep -oE "\"$1\":\\{[^}]*\\}") || true
+  [[ $entry == *"\"dtype\":\"$2\""* && $entry == *"\"shape\":[$3]"* ]] ||
+    complain "$1 is not $2 [$3]: $entry"
+}
+
+expect_common
+
+printf 'God\nIn the beginning God created\n' > "$scratch/lines"
+expect 0 --input "$scratch/lines" --output "$scratch/features.safetensors"
+holds input_ids.0 I64 3
+holds last_hidden_state.0 F32 "3,$hidden"
+holds logits.0 F32 "3,$vocabulary"
+holds input_ids.1 I64 7
+holds last_hidden_state.1 F32 "7,$hidden"
+
+expect 0 --precision double --output "$scratch/features.safetensors" 'God'
+holds last_hidden_state.0 F64 "3,$hidden"
+
+# What a run leaves does not depend on its threads.
+for threads in 1 3; do
+  expect 0 --threads $threads --input "$scratch/lines" --output "$scratch/$threads.safetensors"
+done
+cmp "$scratch/1.safetensors" "$scratch/3.safetensors" || complain 'threads change the features'
+
+# A run that fails leaves no file.
+expect_error "$scratch/nowhere" --model "$scratch/nowhere" --output "$scratch/none" 'God'
+[[ ! -e $scratch/none ]] || complain 'a file of a failed run'
+expect_error "$scratch/no/folder" --output "$scratch/no/folder/x" 'God'
