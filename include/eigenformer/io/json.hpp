@@ -44,25 +44,35 @@ inline void check_json_bytes(std::string_view text, std::string_view source) {
                      ": invalid JSON: starts with a byte order mark; save it without one");
 }
 
+/// What is told about a document, piece by piece.
+using JsonEvents = nlohmann::json_sax<Json>;
+
+/// Runs the parser over `text`. One instantiation for all receivers, and not `Json::sax_parse`,
+/// which brings the readers of four binary formats along: two seconds of compile time.
+inline void parse_json_events(std::string_view text, JsonEvents& events) {
+  auto input = nlohmann::detail::input_adapter(text.begin(), text.end());
+  nlohmann::detail::parser<Json, decltype(input)>(std::move(input)).sax_parse(&events);
+}
+
 /// Receives the parser's events and builds the tree.
-class JsonBuilder {
+class JsonBuilder final : public JsonEvents {
  public:
   JsonBuilder(Json& root, const std::string& source) : root_(root), source_(source) {}
 
-  bool null() { return add(nullptr); }
-  bool boolean(bool value) { return add(value); }
-  bool number_integer(std::int64_t value) { return add(value); }
-  bool number_unsigned(std::uint64_t value) { return add(value); }
-  bool number_float(double value, const std::string&) { return add(value); }
-  bool string(std::string& value) { return add(std::move(value)); }
-  bool binary(Json::binary_t&) { return false; }
+  bool null() override { return add(nullptr); }
+  bool boolean(bool value) override { return add(value); }
+  bool number_integer(std::int64_t value) override { return add(value); }
+  bool number_unsigned(std::uint64_t value) override { return add(value); }
+  bool number_float(double value, const std::string&) override { return add(value); }
+  bool string(std::string& value) override { return add(std::move(value)); }
+  bool binary(Json::binary_t&) override { return false; }
 
-  bool start_object(std::size_t) { return open(Json::value_t::object); }
-  bool start_array(std::size_t) { return open(Json::value_t::array); }
-  bool end_object() { return close(); }
-  bool end_array() { return close(); }
+  bool start_object(std::size_t) override { return open(Json::value_t::object); }
+  bool start_array(std::size_t) override { return open(Json::value_t::array); }
+  bool end_object() override { return close(); }
+  bool end_array() override { return close(); }
 
-  bool key(std::string& name) {
+  bool key(std::string& name) override {
     auto& object = open_.back()->get_ref<Json::object_t&>();
     const auto [place, inserted] = object.try_emplace(std::move(name));
     check<FormatError>(inserted, source_, ": key '", place->first, "' appears twice in one object");
@@ -70,8 +80,8 @@ class JsonBuilder {
     return true;
   }
 
-  template <class Problem>
-  bool parse_error(std::size_t, const std::string&, const Problem& problem) {
+  bool parse_error(std::size_t, const std::string&,
+                   const nlohmann::detail::exception& problem) override {
     fail<FormatError>(source_, ": invalid JSON: ", json_reason(problem.what()));
   }
 
@@ -121,7 +131,7 @@ class JsonBuilder {
   detail::check_json_bytes(text, source);
   Json root;
   detail::JsonBuilder builder(root, source);
-  Json::sax_parse(text.begin(), text.end(), &builder);
+  detail::parse_json_events(text, builder);
   return root;
 }
 

@@ -133,7 +133,7 @@ struct TensorLabel {
 
 /// Receives the parser's events and collects the entries; a state machine without a tree, so that
 /// repeated fields are seen and a hostile header costs no more than a few times its own size.
-class SafetensorsHeaderReader {
+class SafetensorsHeaderReader final : public JsonEvents {
  public:
   /// An entry as written: offsets count from the start of the data.
   struct Entry {
@@ -146,15 +146,17 @@ class SafetensorsHeaderReader {
   [[nodiscard]] std::vector<Entry>& entries() noexcept { return entries_; }
   [[nodiscard]] std::map<std::string, std::string>& metadata() noexcept { return metadata_; }
 
-  bool null() {
+  bool null() override {
     if (at_ == At::header && is_metadata_) return true;  // "__metadata__": null
     return scalar("null");
   }
-  bool boolean(bool) { return scalar("a boolean"); }
-  bool number_integer(std::int64_t) { return scalar("a negative number"); }
-  bool number_float(double, const std::string&) { return scalar("a number with a fraction"); }
+  bool boolean(bool) override { return scalar("a boolean"); }
+  bool number_integer(std::int64_t) override { return scalar("a negative number"); }
+  bool number_float(double, const std::string&) override {
+    return scalar("a number with a fraction");
+  }
 
-  bool number_unsigned(std::uint64_t value) {
+  bool number_unsigned(std::uint64_t value) override {
     if (at_ == At::shape) {
       check<FormatError>(value <= PTRDIFF_MAX, where(), ": size ", value, " is too large");
       entry_.info.shape.push_back(static_cast<Index>(value));
@@ -168,7 +170,7 @@ class SafetensorsHeaderReader {
     return scalar("a number");
   }
 
-  bool string(std::string& value) {
+  bool string(std::string& value) override {
     if (at_ == At::metadata) {
       metadata_[metadata_key_] = std::move(value);
       return true;
@@ -182,9 +184,9 @@ class SafetensorsHeaderReader {
     return scalar("text");
   }
 
-  bool binary(Json::binary_t&) { return false; }
+  bool binary(Json::binary_t&) override { return false; }
 
-  bool start_object(std::size_t) {
+  bool start_object(std::size_t) override {
     enter();
     switch (at_) {
       case At::document: at_ = At::header; return true;
@@ -203,7 +205,7 @@ class SafetensorsHeaderReader {
     return scalar("an object");
   }
 
-  bool start_array(std::size_t) {
+  bool start_array(std::size_t) override {
     enter();
     if (at_ == At::skipped) {
       ++skipped_;
@@ -223,7 +225,7 @@ class SafetensorsHeaderReader {
     return scalar("an array");
   }
 
-  bool key(std::string& name) {
+  bool key(std::string& name) override {
     switch (at_) {
       case At::header: return start_entry(name);
       case At::metadata: metadata_key_ = std::move(name); return true;
@@ -232,7 +234,7 @@ class SafetensorsHeaderReader {
     }
   }
 
-  bool end_object() {
+  bool end_object() override {
     --depth_;
     switch (at_) {
       case At::entry: finish_entry(); [[fallthrough]];
@@ -243,7 +245,7 @@ class SafetensorsHeaderReader {
     return true;
   }
 
-  bool end_array() {
+  bool end_array() override {
     --depth_;
     if (at_ == At::skipped) {
       leave_skipped();
@@ -255,8 +257,8 @@ class SafetensorsHeaderReader {
     return true;
   }
 
-  template <class Problem>
-  bool parse_error(std::size_t, const std::string&, const Problem& problem) {
+  bool parse_error(std::size_t, const std::string&,
+                   const nlohmann::detail::exception& problem) override {
     fail<FormatError>(source_,
                       ": invalid JSON in the header: ", Printable{json_reason(problem.what())});
   }
@@ -425,7 +427,7 @@ inline void check_unique_names(const std::vector<SafetensorsHeaderReader::Entry>
   const std::string_view text(reinterpret_cast<const char*>(file.data()) + 8, length);
   detail::check_json_bytes(text, source);
   detail::SafetensorsHeaderReader reader(source);
-  Json::sax_parse(text.begin(), text.end(), &reader);
+  detail::parse_json_events(text, reader);
 
   auto& entries = reader.entries();
   detail::check_unique_names(entries, source);
