@@ -101,6 +101,11 @@ class Storage {
   }
   [[nodiscard]] void* data() const noexcept { return block_ == nullptr ? nullptr : block_->data; }
 
+  /// Whether nothing else shares the block.
+  [[nodiscard]] bool unique() const noexcept {
+    return block_ != nullptr && block_->references.load(std::memory_order_acquire) == 1;
+  }
+
   /// Memory that is freed when the last owner goes.
   static Storage owned(std::size_t bytes) { return Storage(Block::allocate(bytes)); }
 

@@ -1,0 +1,68 @@
+// Context: everything that an operation needs and that is not its input. Nothing is global: two
+// workers are two contexts over one const model.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <utility>
+
+#include "eigenformer/base/rng.hpp"
+#include "eigenformer/kernels/dropout.hpp"
+#include "eigenformer/tensor/tensor.hpp"
+#include "eigenformer/threading/thread_pool.hpp"
+
+namespace eigenformer {
+
+class TapeBase;
+
+/// The source of dropout patterns: every dropout layer that runs takes the next stream.
+class DropoutGenerator {
+ public:
+  explicit DropoutGenerator(std::uint64_t seed) : rng_(seed) {}
+
+  /// The next layer's pattern; refers to this generator.
+  [[nodiscard]] kernels::DropoutPattern next(double probability) noexcept {
+    return {&rng_, stream_++, probability};
+  }
+
+ private:
+  Rng rng_;
+  std::uint64_t stream_ = 0;
+};
+
+/// Threads, memory, and the two optional observers of a computation. Used by one thread at a time.
+class Context {
+ public:
+  /// A pool of `threads` threads, the caller's included.
+  explicit Context(int threads = available_cores())
+      : Context(std::make_shared<ThreadPool>(threads), MemoryPool()) {}
+  Context(std::shared_ptr<ThreadPool> threads, MemoryPool memory)
+      : threads_(std::move(threads)), memory_(std::move(memory)) {}
+
+  TapeBase* tape = nullptr;             ///< records operations for gradients; null: inference
+  DropoutGenerator* dropout = nullptr;  ///< null: nothing is dropped
+
+  [[nodiscard]] ThreadPool& threads() const noexcept { return *threads_; }
+  [[nodiscard]] const std::shared_ptr<ThreadPool>& shared_threads() const noexcept {
+    return threads_;
+  }
+  [[nodiscard]] MemoryPool& memory() noexcept { return memory_; }
+
+  /// Uninitialised numbers from the memory pool.
+  template <class Scalar>
+  [[nodiscard]] Tensor<Scalar> empty(const Shape& shape) {
+    return Tensor<Scalar>(memory_, shape);
+  }
+  template <class Scalar>
+  [[nodiscard]] Tensor<Scalar> zeros(const Shape& shape) {
+    Tensor<Scalar> result(memory_, shape);
+    result.fill(Scalar(0));
+    return result;
+  }
+
+ private:
+  std::shared_ptr<ThreadPool> threads_;
+  MemoryPool memory_;
+};
+
+}  // namespace eigenformer

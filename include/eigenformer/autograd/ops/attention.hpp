@@ -1,0 +1,136 @@
+// scaled_dot_product_attention: softmax(q k^T / sqrt(d)) v per segment and head.
+// The backward pass starts from the saved probabilities p:
+//   dv = p^T dy,  dp = dy v^T,  ds = p (dp - rowsum(dp p)),  dq = ds k / sqrt(d),  dk = ds^T q /
+//   sqrt(d).
+#pragma once
+
+#include <cmath>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "eigenformer/autograd/tape.hpp"
+#include "eigenformer/kernels/attention.hpp"
+
+namespace eigenformer {
+
+/// What attention does beside its three inputs.
+struct AttentionOptions {
+  Index heads = 1;
+  bool causal = false;                   ///< queries see no later keys; the last sees all
+  std::span<const Index> segments = {};  ///< `[n + 1]` offsets of the queries; empty: one segment
+  std::span<const Index> key_segments = {};  ///< offsets of keys and values; empty: as the queries'
+  std::span<const std::uint8_t> key_mask = {};  ///< `[key tokens]`, 0: unseen; empty: all seen
+  std::optional<double> scale = {};             ///< default 1 / sqrt(head size)
+  double dropout = 0;  ///< of the probabilities; acts when the context drops
+};
+
+/// Probabilities of one call: for each segment `[heads, queries, keys]`.
+template <class Scalar>
+using AttentionProbabilities = std::vector<Tensor<Scalar>>;
+
+/// `query` `[tokens, heads * d]`, `key` `[key tokens, heads * d]`, `value` `[key tokens, heads *
+/// e]`:
+/// `[tokens, heads * e]`. `probabilities`, unless null, gets the softmax before dropout, untracked.
+/// A query that may see no key attends to its whole segment alike, as in HF's eager attention.
+/// Throws ShapeError. (arXiv:1706.03762; mirrors torch.nn.functional.scaled_dot_product_attention.)
+template <class Scalar>
+[[nodiscard]] Tensor<Scalar> scaled_dot_product_attention(
+    Context& cx, const Tensor<Scalar>& query, const Tensor<Scalar>& key,
+    const Tensor<Scalar>& value, const AttentionOptions& options,
+    AttentionProbabilities<Scalar>* probabilities = nullptr) {
+  check<ShapeError>(query.rank() == 2 && key.rank() == 2 && value.rank() == 2, "attention: query ",
+                    query.shape(), ", key ", key.shape(), " and value ", value.shape(),
+                    " must be [tokens, heads * head size]");
+  check<ShapeError>(
+      options.heads > 0 && query.cols() % options.heads == 0 && value.cols() % options.heads == 0,
+      "attention: ", options.heads, " heads do not divide query ", query.shape(), " and value ",
+      value.shape());
+  check<ShapeError>(key.cols() == query.cols() && key.size(0) == value.size(0),
+                    "attention: key is ", key.shape(), " but query is ", query.shape(),
+                    " and value ", value.shape(),
+                    "; key must have query's columns and value's rows");
+  check<ShapeError>(
+      options.key_mask.empty() || static_cast<Index>(options.key_mask.size()) == key.size(0),
+      "attention: ", options.key_mask.size(), " mask values for ", key.size(0), " keys");
+  const auto offsets_of = [](std::span<const Index> given, Index tokens) {
+    std::vector<Index> offsets(given.begin(), given.end());
+    if (given.empty()) offsets = {0, tokens};
+    bool valid = offsets.front() == 0 && offsets.back() == tokens;
+    for (std::size_t i = 1; i < offsets.size(); ++i) valid &= offsets[i - 1] <= offsets[i];
+    check<ShapeError>(valid, "attention: segment offsets must rise from 0 to ", tokens,
+                      ", the number of rows");
+    return offsets;
+  };
+  const std::vector<Index> query_offsets = offsets_of(options.segments, query.size(0));
+  const std::vector<Index> key_offsets = offsets_of(
+      options.key_segments.empty() ? options.segments : options.key_segments, key.size(0));
+  check<ShapeError>(query_offsets.size() == key_offsets.size(),
+                    "attention: ", query_offsets.size() - 1, " query segments but ",
+                    key_offsets.size() - 1, " key segments");
+
+  Tape<Scalar>* tape = tracking<Scalar>(cx, query, key, value);
+  kernels::DropoutPattern pattern;
+  if (cx.dropout != nullptr && options.dropout > 0) pattern = cx.dropout->next(options.dropout);
+  const double scale =
+      options.scale.value_or(1.0 / std::sqrt(static_cast<double>(query.cols() / options.heads)));
+  kernels::Attention<Scalar> attention{query.view(),  key.view(),     value.view(),
+                                       query_offsets, key_offsets,    options.key_mask,
+                                       options.heads, options.causal, static_cast<Scalar>(scale),
+                                       pattern};
+  Tensor<Scalar> out = cx.empty<Scalar>({query.size(0), value.cols()});   // [tokens, heads * e]
+  Tensor<Scalar> scratch = cx.empty<Scalar>({attention.scratch_size()});  // [scratch]
+  Tensor<Scalar> saved;                                                   // [probabilities]
+  if (tape != nullptr || probabilities != nullptr) {
+    saved = cx.empty<Scalar>({attention.probabilities_before(attention.segments())});
+  }
+  kernels::attention_forward<Scalar>(cx.threads(), attention, scratch.data(), out.view(),
+                                     saved.data());
+  if (probabilities != nullptr) {
+    probabilities->clear();
+    for (Index i = 0; i < attention.segments(); ++i) {
+      const auto at = static_cast<std::size_t>(i);
+      probabilities->push_back(
+          saved.rows(attention.probabilities_before(i), attention.probabilities_before(i + 1))
+              .reshape(Shape{options.heads, query_offsets[at + 1] - query_offsets[at],
+                             key_offsets[at + 1] - key_offsets[at]}));
+    }
+  }
+  if (tape != nullptr) {
+    tape->record(
+        cx, out,
+        [query, key, value, attention, query_offsets, key_offsets, saved,
+         mask = std::vector<std::uint8_t>(options.key_mask.begin(), options.key_mask.end())](
+            auto& pass, const Tensor<Scalar>& dout) {
+          Context& bx = pass.context();
+          kernels::Attention<Scalar> again = attention;
+          again.query_offsets = query_offsets;
+          again.key_offsets = key_offsets;
+          again.key_mask = mask;
+          Tensor<Scalar> work = bx.empty<Scalar>(saved.shape());
+          Tensor<Scalar> dquery = bx.zeros<Scalar>(query.shape());  // [tokens, heads * d]
+          Tensor<Scalar> dkey = bx.zeros<Scalar>(key.shape());      // [key tokens, heads * d]
+          Tensor<Scalar> dvalue = bx.zeros<Scalar>(value.shape());  // [key tokens, heads * e]
+          kernels::attention_backward<Scalar>(bx.threads(), again, saved.data(), dout.view(),
+                                              work.data(), dquery.view(), dkey.view(),
+                                              dvalue.view());
+          pass.add(query, std::move(dquery));
+          pass.add(key, std::move(dkey));
+          pass.add(value, std::move(dvalue));
+        });
+  }
+  return out;
+}
+
+/// The same on Eigen matrices of one scalar.
+template <class Query, class Key, class Value>
+[[nodiscard]] auto scaled_dot_product_attention(Context& cx, const Eigen::DenseBase<Query>& query,
+                                                const Eigen::DenseBase<Key>& key,
+                                                const Eigen::DenseBase<Value>& value,
+                                                const AttentionOptions& options) {
+  using Scalar = typename Query::Scalar;
+  return scaled_dot_product_attention(cx, Tensor<Scalar>(query), Tensor<Scalar>(key),
+                                      Tensor<Scalar>(value), options);
+}
+
+}  // namespace eigenformer

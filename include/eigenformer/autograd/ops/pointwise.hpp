@@ -1,0 +1,84 @@
+// Element-wise operations that models need beside Eigen's own: add, scale, activation, dropout.
+#pragma once
+
+#include "eigenformer/autograd/tape.hpp"
+#include "eigenformer/kernels/activation.hpp"
+
+namespace eigenformer {
+
+/// a + b for two tensors of one shape; throws ShapeError.
+template <class Scalar>
+[[nodiscard]] Tensor<Scalar> add(Context& cx, const Tensor<Scalar>& a, const Tensor<Scalar>& b) {
+  check<ShapeError>(a.shape() == b.shape(), "add: the shapes ", a.shape(), " and ", b.shape(),
+                    " differ");
+  Tensor<Scalar> sum = cx.empty<Scalar>(a.shape());
+  sum.array() = a.array() + b.array();
+  if (Tape<Scalar>* tape = tracking<Scalar>(cx, a, b)) {
+    tape->record(cx, sum, [a, b](auto& pass, const Tensor<Scalar>& dsum) {
+      pass.add(a, dsum);
+      pass.add(b, dsum);
+    });
+  }
+  return sum;
+}
+
+/// x times a constant.
+template <class Scalar>
+[[nodiscard]] Tensor<Scalar> scale(Context& cx, const Tensor<Scalar>& x, Scalar factor) {
+  Tensor<Scalar> y = cx.empty<Scalar>(x.shape());
+  y.array() = x.array() * factor;
+  if (Tape<Scalar>* tape = tracking<Scalar>(cx, x)) {
+    tape->record(cx, y, [x, factor](auto& pass, const Tensor<Scalar>& dy) {
+      Tensor<Scalar> dx = pass.context().template empty<Scalar>(dy.shape());
+      dx.array() = dy.array() * factor;
+      pass.add(x, std::move(dx));
+    });
+  }
+  return y;
+}
+
+/// activation(x), element by element.
+template <class Scalar>
+[[nodiscard]] Tensor<Scalar> activate(Context& cx, const Tensor<Scalar>& x, Activation activation) {
+  Tensor<Scalar> y = cx.empty<Scalar>(x.shape());
+  for (Index i = 0; i < x.row_count(); ++i) {
+    kernels::activate(activation, x.view().row(i), y.view().row(i), x.cols());
+  }
+  if (Tape<Scalar>* tape = tracking<Scalar>(cx, x)) {
+    tape->record(cx, y, [x, activation](auto& pass, const Tensor<Scalar>& dy) {
+      Tensor<Scalar> dx = pass.context().template empty<Scalar>(dy.shape());
+      for (Index i = 0; i < x.row_count(); ++i) {
+        kernels::activate_backward(activation, x.view().row(i), dy.view().row(i), dx.view().row(i),
+                                   x.cols());
+      }
+      pass.add(x, std::move(dx));
+    });
+  }
+  return y;
+}
+
+/// x with each number dropped with the given probability and the rest scaled up; x itself when the
+/// context has no generator. Throws Error for a probability outside [0, 1).
+template <class Scalar>
+[[nodiscard]] Tensor<Scalar> dropout(Context& cx, const Tensor<Scalar>& x, double probability) {
+  check(probability >= 0 && probability < 1, "dropout: probability ", probability,
+        " is outside [0, 1)");
+  if (cx.dropout == nullptr || probability == 0) return x;
+  const kernels::DropoutPattern pattern = cx.dropout->next(probability);
+  const auto apply = [pattern](Context& context, const Tensor<Scalar>& in) {
+    Tensor<Scalar> out = context.template empty<Scalar>(in.shape());
+    for (Index i = 0; i < in.row_count(); ++i) {
+      pattern.apply(in.view().row(i), out.view().row(i), in.cols(), i * in.cols());
+    }
+    return out;
+  };
+  Tensor<Scalar> y = apply(cx, x);
+  if (Tape<Scalar>* tape = tracking<Scalar>(cx, x)) {
+    tape->record(cx, y, [x, apply](auto& pass, const Tensor<Scalar>& dy) {
+      pass.add(x, apply(pass.context(), dy));
+    });
+  }
+  return y;
+}
+
+}  // namespace eigenformer

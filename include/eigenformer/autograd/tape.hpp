@@ -1,0 +1,228 @@
+// Tape: reverse-mode differentiation by recording. Operations append themselves in the order in
+// which they run, which is a topological order: the backward pass is one loop over the tape in
+// reverse. Gradients live by node, never in a tensor, and are added up where a tensor is used
+// more than once.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "eigenformer/autograd/context.hpp"
+#include "eigenformer/base/dtype.hpp"
+
+namespace eigenformer {
+
+/// What all tapes have in common, whatever their scalar.
+class TapeBase {
+ public:
+  TapeBase(const TapeBase&) = delete;
+  TapeBase& operator=(const TapeBase&) = delete;
+
+  [[nodiscard]] DType dtype() const noexcept { return dtype_; }
+
+ protected:
+  explicit TapeBase(DType dtype) : dtype_(dtype), serial_(next_serial()) {}
+  ~TapeBase() = default;
+
+  [[nodiscard]] std::uint32_t serial() const noexcept { return serial_; }
+
+ private:
+  /// Serial numbers tell a tensor of another tape from one of this.
+  static std::uint32_t next_serial() noexcept {
+    static std::atomic<std::uint32_t> last{0};
+    return ++last;
+  }
+
+  DType dtype_;
+  std::uint32_t serial_;
+};
+
+/// The result of a backward pass: gradients of leaves (parameters and watched tensors).
+template <class Scalar>
+class Gradients {
+ public:
+  /// The gradient for a leaf, found by its storage; throws NotDifferentiable when the loss does
+  /// not depend on it through the tape.
+  [[nodiscard]] const Tensor<Scalar>& operator[](const Tensor<Scalar>& leaf) const {
+    const Tensor<Scalar>* found = find(leaf);
+    check<NotDifferentiable>(found != nullptr, "no gradient for a tensor of shape ", leaf.shape(),
+                             ": the loss does not depend on it, or the tape did not watch it");
+    return *found;
+  }
+  /// The gradient for a parameter or anything else that has value().
+  template <class Owner>
+  requires requires(const Owner& owner) { owner.value(); }
+  [[nodiscard]] const Tensor<Scalar>& operator[](const Owner& owner) const {
+    return (*this)[owner.value()];
+  }
+
+  /// The gradient for a leaf, or null.
+  [[nodiscard]] const Tensor<Scalar>* find(const Tensor<Scalar>& leaf) const {
+    const auto found = by_storage_.find(leaf.data());
+    return found == by_storage_.end() ? nullptr : &found->second;
+  }
+  [[nodiscard]] std::size_t size() const noexcept { return by_storage_.size(); }
+
+ private:
+  friend class Tape<Scalar>;
+  std::unordered_map<const Scalar*, Tensor<Scalar>> by_storage_;
+};
+
+/// Records the operations of one forward pass. One tape serves one thread.
+template <class Scalar>
+class Tape : public TapeBase {
+ public:
+  /// A backward pass under way: gradients by node.
+  class Pass {
+   public:
+    /// Threads and memory for the gradients; records nothing.
+    [[nodiscard]] Context& context() noexcept { return context_; }
+
+    /// Whether a gradient for `input` is of use.
+    [[nodiscard]] bool wants(const Tensor<Scalar>& input) const noexcept {
+      return input.position().node >= 0;
+    }
+
+    /// Adds to the gradient of `input`, if it is wanted.
+    void add(const Tensor<Scalar>& input, Tensor<Scalar> gradient) {
+      if (!wants(input)) return;
+      check<ShapeError>(gradient.shape() == input.shape(), "backward: a gradient of shape ",
+                        gradient.shape(), " for a tensor of shape ", input.shape());
+      if (at(input).defined())
+        accumulator(input).array() += gradient.array();
+      else
+        at(input) = std::move(gradient);
+    }
+
+    /// The gradient of `input` so far, zero at first, for kernels that add to it.
+    [[nodiscard]] Tensor<Scalar>& accumulator(const Tensor<Scalar>& input) {
+      Tensor<Scalar>& sum = at(input);
+      if (!sum.defined())
+        sum = context_.template zeros<Scalar>(input.shape());
+      else if (!sum.storage_.unique())
+        sum = sum.clone();  // it may be another node's gradient too
+      return sum;
+    }
+
+   private:
+    friend class Tape;
+    Pass(Context context, std::size_t nodes) : context_(std::move(context)), gradients_(nodes) {}
+
+    [[nodiscard]] Tensor<Scalar>& at(const Tensor<Scalar>& input) {
+      return gradients_[static_cast<std::size_t>(input.position().node)];
+    }
+
+    Context context_;
+    std::vector<Tensor<Scalar>> gradients_;
+  };
+
+  Tape() : TapeBase(dtype_of<Scalar>) {}
+
+  /// The same tensor as a leaf, for which backward() gives a gradient. Idempotent by storage.
+  [[nodiscard]] Tensor<Scalar> watch(const Tensor<Scalar>& tensor) {
+    const auto [leaf, added] = leaves_.try_emplace(tensor.data());
+    if (added) {
+      leaf->second = tensor;
+      leaf->second.position_ = {serial(), append({})};
+    }
+    check<ShapeError>(leaf->second.shape() == tensor.shape(),
+                      "tape: the same memory is watched as ", leaf->second.shape(), " and as ",
+                      tensor.shape());
+    return leaf->second;
+  }
+
+  /// Makes `result` the next node. `backward(pass, gradient)` adds to the gradients of the inputs.
+  template <class Backward>
+  void record(Context& cx, Tensor<Scalar>& result, Backward&& backward) {
+    if (!context_.has_value()) context_.emplace(cx.shared_threads(), cx.memory());
+    result.position_ = {serial(), append(std::forward<Backward>(backward))};
+  }
+
+  /// Whether an operation on `inputs` must be recorded. Throws NotDifferentiable for a tensor
+  /// that another tape tracks, or that is a view which this tape did not see.
+  template <class... Inputs>
+  [[nodiscard]] bool tracks(const Inputs&... inputs) const {
+    return (static_cast<int>(tracks_one(inputs)) + ... + 0) > 0;
+  }
+
+  /// The gradients of `loss` (one number) for all leaves that it depends on.
+  [[nodiscard]] Gradients<Scalar> backward(const Tensor<Scalar>& loss) {
+    check<ShapeError>(loss.numel() == 1, "backward: the loss has shape ", loss.shape(),
+                      "; take its mean or sum first");
+    check<NotDifferentiable>(tracks(loss),
+                             "backward: the loss does not depend on anything that is tracked");
+    if (!context_.has_value()) context_.emplace(1);
+    Pass pass(*context_, nodes_.size());
+    pass.add(loss, Tensor<Scalar>::full(loss.shape(), Scalar(1)));
+    for (std::size_t i = nodes_.size(); i-- > 0;) {
+      // A leaf keeps its gradient; an operation's is released as soon as it is passed on.
+      if (!nodes_[i] || !pass.gradients_[i].defined()) continue;
+      const Tensor<Scalar> gradient = std::exchange(pass.gradients_[i], {});
+      nodes_[i](pass, gradient);
+    }
+    Gradients<Scalar> gradients;
+    for (const auto& [storage, leaf] : leaves_) {
+      Tensor<Scalar>& gradient = pass.at(leaf);
+      if (gradient.defined()) gradients.by_storage_.emplace(storage, std::move(gradient));
+    }
+    return gradients;
+  }
+
+  [[nodiscard]] std::size_t size() const noexcept { return nodes_.size(); }
+
+ private:
+  using Backward = std::function<void(Pass&, const Tensor<Scalar>&)>;
+
+  [[nodiscard]] std::int32_t append(Backward backward) {
+    nodes_.push_back(std::move(backward));
+    return static_cast<std::int32_t>(nodes_.size()) - 1;
+  }
+
+  [[nodiscard]] bool tracks_one(const Tensor<Scalar>& input) const {
+    const TapePosition position = input.position();
+    if (position.tape == 0) return false;
+    check<NotDifferentiable>(position.tape == serial(), "a tensor of shape ", input.shape(),
+                             " is tracked by another tape; detach() it to use it as a constant");
+    check<NotDifferentiable>(
+        position.node >= 0, "a view of shape ", input.shape(),
+        " of a tracked tensor has no gradient; take it with rows(cx, ...), slice(cx, ...) or "
+        "reshape(cx, ...), or detach() it to use it as a constant");
+    return true;
+  }
+
+  std::vector<Backward> nodes_;  // empty for leaves
+  std::unordered_map<const Scalar*, Tensor<Scalar>> leaves_;
+  std::optional<Context> context_;
+};
+
+/// The context's tape if it is recording; throws NotDifferentiable when it is one for another
+/// scalar.
+template <class Scalar>
+[[nodiscard]] Tape<Scalar>* tape_of(const Context& cx) {
+  if (cx.tape == nullptr) return nullptr;
+  check<NotDifferentiable>(cx.tape->dtype() == dtype_of<Scalar>, "the context's tape records ",
+                           name_of(cx.tape->dtype()), " but the operation computes in ",
+                           name_of(dtype_of<Scalar>));
+  return static_cast<Tape<Scalar>*>(cx.tape);
+}
+
+/// The context's tape if an operation on `inputs` must be recorded, else null.
+template <class Scalar, class... Inputs>
+[[nodiscard]] Tape<Scalar>* tracking(const Context& cx, const Inputs&... inputs) {
+  Tape<Scalar>* tape = tape_of<Scalar>(cx);
+  return tape != nullptr && tape->tracks(inputs...) ? tape : nullptr;
+}
+
+/// Throws NotDifferentiable when a tape tracks one of the inputs of an operation without gradient.
+template <class Scalar, class... Inputs>
+void require_untracked(const Context& cx, const char* operation, const Inputs&... inputs) {
+  check<NotDifferentiable>((tracking<Scalar>(cx, inputs...) == nullptr), operation,
+                           " has no gradient; run it without a tape, or detach() its inputs");
+}
+
+}  // namespace eigenformer

@@ -1,0 +1,100 @@
+// Activations and their derivatives, element by element.
+// GELU (arXiv:1606.08415) is x Phi(x); Phi through erfc keeps the negative tail accurate.
+#pragma once
+
+#include <cmath>
+#include <numbers>
+
+#include "eigenformer/base/activation.hpp"
+#include "eigenformer/base/shape.hpp"
+
+namespace eigenformer::kernels {
+
+namespace detail {
+
+template <class Scalar>
+inline constexpr Scalar sqrt_half = Scalar(1) / std::numbers::sqrt2_v<Scalar>;
+/// sqrt(2 / pi)
+template <class Scalar>
+inline constexpr Scalar gelu_tanh_scale =
+    std::numbers::sqrt2_v<Scalar>* std::numbers::inv_sqrtpi_v<Scalar>;
+inline constexpr double gelu_tanh_cubic = 0.044715;
+
+/// Calls use(f) with the function that the activation stands for, so that loops are not
+/// interrupted by the choice. Each f has value(x) and slope(x) = value'(x).
+template <class Scalar, class Use>
+void with_activation(Activation activation, Use&& use) {
+  struct Identity {
+    static Scalar value(Scalar x) { return x; }
+    static Scalar slope(Scalar) { return Scalar(1); }
+  };
+  struct Gelu {
+    static Scalar normal_cdf(Scalar x) { return Scalar(0.5) * std::erfc(-x * sqrt_half<Scalar>); }
+    static Scalar value(Scalar x) { return x * normal_cdf(x); }
+    static Scalar slope(Scalar x) {
+      const Scalar density =
+          std::exp(Scalar(-0.5) * x * x) * std::numbers::inv_sqrtpi_v<Scalar> * sqrt_half<Scalar>;
+      return normal_cdf(x) + x * density;
+    }
+  };
+  struct GeluTanh {
+    static Scalar bend(Scalar x) {
+      return std::tanh(gelu_tanh_scale<Scalar> * (x + Scalar(gelu_tanh_cubic) * x * x * x));
+    }
+    static Scalar value(Scalar x) { return Scalar(0.5) * x * (Scalar(1) + bend(x)); }
+    static Scalar slope(Scalar x) {
+      const Scalar t = bend(x);
+      const Scalar inner =
+          gelu_tanh_scale<Scalar> * (Scalar(1) + Scalar(3 * gelu_tanh_cubic) * x * x);
+      return Scalar(0.5) * (Scalar(1) + t + x * (Scalar(1) - t * t) * inner);
+    }
+  };
+  struct Relu {
+    static Scalar value(Scalar x) { return x < Scalar(0) ? Scalar(0) : x; }  // keeps NaN
+    static Scalar slope(Scalar x) { return x > Scalar(0) ? Scalar(1) : Scalar(0); }
+  };
+  struct Silu {
+    static Scalar value(Scalar x) { return x / (Scalar(1) + std::exp(-x)); }
+    static Scalar slope(Scalar x) {
+      const Scalar sigmoid = Scalar(1) / (Scalar(1) + std::exp(-x));
+      return sigmoid * (Scalar(1) + x * (Scalar(1) - sigmoid));
+    }
+  };
+  struct Tanh {
+    static Scalar value(Scalar x) { return std::tanh(x); }
+    static Scalar slope(Scalar x) {
+      const Scalar t = std::tanh(x);
+      return Scalar(1) - t * t;
+    }
+  };
+  switch (activation) {
+    case Activation::none: return use(Identity{});
+    case Activation::gelu: return use(Gelu{});
+    case Activation::gelu_tanh: return use(GeluTanh{});
+    case Activation::relu: return use(Relu{});
+    case Activation::silu: return use(Silu{});
+    case Activation::tanh: return use(Tanh{});
+  }
+}
+
+}  // namespace detail
+
+/// y = f(x) for n numbers; y may be x.
+template <class Scalar>
+void activate(Activation activation, const Scalar* x, Scalar* y, Index n) noexcept {
+  if (activation == Activation::none && x == y) return;
+  detail::with_activation<Scalar>(activation, [&](auto f) {
+    for (Index i = 0; i < n; ++i) y[i] = f.value(x[i]);
+  });
+}
+
+/// dx = f'(x) dy for n numbers; dx may be dy.
+template <class Scalar>
+void activate_backward(Activation activation, const Scalar* x, const Scalar* dy, Scalar* dx,
+                       Index n) noexcept {
+  detail::with_activation<Scalar>(activation, [&](auto f) {
+    for (Index i = 0; i < n; ++i) dx[i] = f.slope(x[i]) * dy[i];
+  });
+}
+
+}  // namespace eigenformer::kernels
