@@ -12,7 +12,7 @@ namespace eigenformer {
 /// One table of an embedding sum.
 template <class Scalar>
 struct Lookup {
-  const Tensor<Scalar>& table;   ///< `[entries, hidden]`
+  Tensor<Scalar> table;          ///< `[entries, hidden]`
   std::span<const TokenId> ids;  ///< `[tokens]`
   Index padding = -1;            ///< an entry that gets no gradient, as HF's padding_idx; -1: none
 };

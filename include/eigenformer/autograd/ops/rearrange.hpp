@@ -1,7 +1,7 @@
 // Operations that only move numbers: reshape, slice, rows, gather_rows, concat.
 #pragma once
 
-#include <initializer_list>
+#include <algorithm>
 #include <span>
 #include <vector>
 
@@ -103,6 +103,52 @@ template <class Scalar>
                  });
   }
   return whole;
+}
+
+/// The padded form of packed rows `x` `[tokens, ...]`: `[segments, longest, ...]`, with zeros after
+/// each segment's end. `segments` are `[count + 1]` offsets. Throws ShapeError.
+template <class Scalar>
+[[nodiscard]] Tensor<Scalar> to_padded(Context& cx, const Tensor<Scalar>& x,
+                                       std::span<const Index> segments) {
+  check<ShapeError>(x.rank() >= 1 && !segments.empty() && segments.front() == 0 &&
+                        segments.back() == x.size(0) &&
+                        std::is_sorted(segments.begin(), segments.end()),
+                    "to_padded: offsets must rise from 0 to the rows of ", x.shape());
+  const auto count = static_cast<Index>(segments.size()) - 1;
+  Index longest = 0;
+  for (std::size_t i = 1; i < segments.size(); ++i) {
+    longest = std::max(longest, segments[i] - segments[i - 1]);
+  }
+  Shape shape{count, longest};
+  for (int axis = 1; axis < x.rank(); ++axis) shape.append(x.size(axis));
+  Tensor<Scalar> y = cx.zeros<Scalar>(shape);  // [segments, longest, ...]
+  const auto part = [](const Tensor<Scalar>& padded, Index i, Index length) {
+    Shape merged = padded.shape().with(1, padded.size(0) * padded.size(1));
+    return padded.reshape(merged.with(0, 1))
+        .slice(1, i * padded.size(1), i * padded.size(1) + length);  // [1, length, ...]
+  };
+  const auto as_part = [](const Tensor<Scalar>& rows_of_x) {
+    Shape leading{1};
+    for (const Index size : rows_of_x.shape()) leading.append(size);
+    return rows_of_x.reshape(leading);
+  };
+  for (Index i = 0; i < count; ++i) {
+    const auto at = static_cast<std::size_t>(i);
+    part(y, i, segments[at + 1] - segments[at])
+        .copy_from(as_part(x.detach().rows(segments[at], segments[at + 1])));
+  }
+  if (Tape<Scalar>* tape = tracking<Scalar>(cx, x)) {
+    tape->record(cx, y,
+                 [x, part, as_part, kept = std::vector<Index>(segments.begin(), segments.end())](
+                     auto& pass, const Tensor<Scalar>& dy) {
+                   Tensor<Scalar>& dx = pass.accumulator(x);
+                   for (std::size_t i = 0; i + 1 < kept.size(); ++i) {
+                     as_part(dx.rows(kept[i], kept[i + 1])).array() +=
+                         part(dy, static_cast<Index>(i), kept[i + 1] - kept[i]).array();
+                   }
+                 });
+  }
+  return y;
 }
 
 }  // namespace eigenformer

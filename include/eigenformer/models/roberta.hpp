@@ -1,0 +1,339 @@
+// RoBERTa (Liu et al., arXiv:1907.11692): BERT's encoder with position ids that start after the
+// padding id. XLM-RoBERTa and CamemBERT are the same model under other names.
+// Mirrors transformers/models/roberta/modeling_roberta.py.
+#pragma once
+
+#include <algorithm>
+#include <optional>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "eigenformer/autograd/ops/rearrange.hpp"
+#include "eigenformer/models/loading.hpp"
+#include "eigenformer/models/roberta_config.hpp"
+#include "eigenformer/nn/embedding.hpp"
+#include "eigenformer/nn/encoder_layer.hpp"
+
+namespace eigenformer {
+
+/// Word, position and type embeddings, added and normalised.
+template <class Scalar>
+class RobertaEmbeddings {
+ public:
+  RobertaEmbeddings(const RobertaConfig& config, const Initializer& init)
+      : word_(config.vocab_size, config.hidden_size, config.padding_id(), init),
+        position_(config.max_position_embeddings, config.hidden_size, config.padding_id(), init),
+        type_(config.type_vocab_size, config.hidden_size, -1, init),
+        norm_(config.hidden_size, config.layer_norm_eps, init),
+        padding_(config.padding_id()),
+        most_tokens_(config.max_tokens()),
+        dropout_(config.hidden_dropout_prob) {}
+
+  /// `[tokens, hidden]`. Throws ShapeError for ids, types and texts beyond the tables.
+  [[nodiscard]] Tensor<Scalar> operator()(Context& cx, const Batch& batch) const {
+    check<ShapeError>(batch.longest() <= most_tokens_, "roberta: a text of ", batch.longest(),
+                      " tokens is longer than the ", most_tokens_,
+                      " that the model takes; truncate it");
+    const std::vector<TokenId> positions = position_ids(batch, padding_);
+    const std::vector<TokenId> types =
+        batch.type_ids.empty() ? std::vector<TokenId>(batch.ids.size(), 0) : batch.type_ids;
+    const Tensor<Scalar> sum =
+        embedding_sum<Scalar>(cx, {word_.lookup(cx, batch.ids), type_.lookup(cx, types),
+                                   position_.lookup(cx, positions)});  // [tokens, hidden]
+    return dropout(cx, norm_(cx, sum), dropout_);
+  }
+
+  /// Positions `[tokens]`: padding + 1, padding + 2, ... over each text, where tokens that are
+  /// `padding` have position `padding` and are not counted.
+  [[nodiscard]] static std::vector<TokenId> position_ids(const Batch& batch, TokenId padding) {
+    std::vector<TokenId> positions(batch.ids.size(), padding);
+    for (std::size_t i = 0; i + 1 < batch.offsets.size(); ++i) {
+      TokenId position = padding;
+      for (Index t = batch.offsets[i]; t < batch.offsets[i + 1]; ++t) {
+        const auto at = static_cast<std::size_t>(t);
+        if (batch.ids[at] != padding) positions[at] = ++position;
+      }
+    }
+    return positions;
+  }
+
+  [[nodiscard]] const Embedding<Scalar>& word() const noexcept { return word_; }
+  [[nodiscard]] Embedding<Scalar>& word() noexcept { return word_; }
+
+  static void visit(auto& self, auto&& f) {
+    f("word_embeddings", self.word_);
+    f("position_embeddings", self.position_);
+    f("token_type_embeddings", self.type_);
+    f("LayerNorm", self.norm_);
+  }
+
+ private:
+  Embedding<Scalar> word_;
+  Embedding<Scalar> position_;
+  Embedding<Scalar> type_;
+  LayerNorm<Scalar> norm_;
+  TokenId padding_;
+  Index most_tokens_;
+  double dropout_;
+};
+
+/// tanh(dense(h)) of each text's first token.
+template <class Scalar>
+class RobertaPooler {
+ public:
+  RobertaPooler(const RobertaConfig& config, const Initializer& init)
+      : dense_(config.hidden_size, config.hidden_size, init) {}
+
+  /// `hidden` `[tokens, hidden]` to `[segments, hidden]`; throws ShapeError for an empty text.
+  [[nodiscard]] Tensor<Scalar> operator()(Context& cx, const Tensor<Scalar>& hidden,
+                                          const Batch& batch) const {
+    for (Index i = 0; i < batch.segments(); ++i) {
+      check<ShapeError>(batch.segment(i).size() > 0, "pooler: text ", i, " has no tokens");
+    }
+    const std::span<const Index> first(batch.offsets.data(), batch.offsets.size() - 1);
+    return dense_(cx, gather_rows(cx, hidden, first), Activation::tanh);
+  }
+
+  static void visit(auto& self, auto&& f) { f("dense", self.dense_); }
+
+ private:
+  Linear<Scalar> dense_;
+};
+
+/// What RobertaModel::forward keeps beside its result.
+struct RobertaOutputOptions {
+  bool hidden_states = false;
+  bool attentions = false;
+};
+
+/// Everything that the encoder computed.
+template <class Scalar>
+struct RobertaOutput {
+  Tensor<Scalar> last_hidden_state;                        ///< `[tokens, hidden]`
+  Tensor<Scalar> pooler_output;                            ///< `[segments, hidden]`, or undefined
+  std::vector<Tensor<Scalar>> hidden_states;               ///< the embeddings' and each layer's
+  std::vector<AttentionProbabilities<Scalar>> attentions;  ///< `[layer][segment]`: `[heads, n, n]`
+};
+
+/// The encoder, with a pooler where there is one.
+template <class Scalar>
+class RobertaModel {
+ public:
+  /// A model with fresh weights. Throws ConfigError.
+  explicit RobertaModel(const RobertaConfig& config, bool pooler = true)
+      : RobertaModel(config, pooler, Initializer(0, config.initializer_range)) {}
+  RobertaModel(const RobertaConfig& config, bool pooler, const Initializer& init)
+      : config_(config), embeddings_(config, init) {
+    config.validate();
+    encoder_.layer.reserve(static_cast<std::size_t>(config.num_hidden_layers));
+    for (Index i = 0; i < config.num_hidden_layers; ++i) {
+      encoder_.layer.emplace_back(
+          EncoderLayerOptions{.hidden = config.hidden_size,
+                              .heads = config.num_attention_heads,
+                              .intermediate = config.intermediate_size,
+                              .activation = config.hidden_act,
+                              .norm_eps = config.layer_norm_eps,
+                              .dropout = config.hidden_dropout_prob,
+                              .attention_dropout = config.attention_probs_dropout_prob},
+          init);
+    }
+    if (pooler) pooler_.emplace(config, init);
+  }
+
+  /// Loads a published folder, a headed one too. The pooler is there if the folder holds one, or
+  /// fresh with `initialize_missing_head`. Throws IoError, FormatError or ConfigError.
+  [[nodiscard]] static RobertaModel from_pretrained(const std::string& folder,
+                                                    const LoadOptions& options = {}) {
+    const RobertaConfig config = RobertaConfig::from_pretrained(folder);
+    const Checkpoint checkpoint = Checkpoint::open(folder);
+    const CheckpointKeys keys(checkpoint, "roberta");
+    const bool pooler = options.initialize_missing_head || keys.contains("pooler.dense.weight");
+    RobertaModel model(config, pooler, Initializer::none());
+    model.report_ = load_parameters(model, keys, options, FreshHead(config.initializer_range));
+    return model;
+  }
+
+  /// Writes config.json and model.safetensors, which transformers loads.
+  void save_pretrained(const std::string& folder) const {
+    RobertaConfig config = config_;
+    config.architectures = {"RobertaModel"};
+    config.dtype = saved_dtype<Scalar>;
+    save_model(*this, config.to_json(), folder);
+  }
+
+  /// Hidden states of the last layer, `[tokens, hidden]`.
+  [[nodiscard]] Tensor<Scalar> operator()(Context& cx, const Batch& batch) const {
+    return encode(cx, batch, {}, nullptr);
+  }
+
+  /// The same with the pooler's output, and every layer's states and probabilities on request.
+  [[nodiscard]] RobertaOutput<Scalar> forward(Context& cx, const Batch& batch,
+                                              const RobertaOutputOptions& options = {}) const {
+    RobertaOutput<Scalar> output;
+    output.last_hidden_state = encode(cx, batch, options, &output);
+    if (pooler_.has_value()) {
+      output.pooler_output = (*pooler_)(cx, output.last_hidden_state, batch);
+    }
+    return output;
+  }
+
+  [[nodiscard]] const RobertaConfig& config() const noexcept { return config_; }
+  [[nodiscard]] const LoadReport& load_report() const noexcept { return report_; }
+  [[nodiscard]] const Embedding<Scalar>& word_embeddings() const noexcept {
+    return embeddings_.word();
+  }
+  [[nodiscard]] Embedding<Scalar>& word_embeddings() noexcept { return embeddings_.word(); }
+
+  static void visit(auto& self, auto&& f) {
+    f("embeddings", self.embeddings_);
+    f("encoder", self.encoder_);
+    f("pooler", self.pooler_);
+  }
+
+ private:
+  struct Encoder {
+    std::vector<EncoderLayer<Scalar>> layer;
+    static void visit(auto& self, auto&& f) { f("layer", self.layer); }
+  };
+
+  Tensor<Scalar> encode(Context& cx, const Batch& batch, const RobertaOutputOptions& options,
+                        RobertaOutput<Scalar>* output) const {
+    batch.validate();
+    const Sequences sequences(batch);
+    Tensor<Scalar> x = embeddings_(cx, batch);  // [tokens, hidden]
+    if (options.hidden_states) output->hidden_states.push_back(x);
+    for (const EncoderLayer<Scalar>& layer : encoder_.layer) {
+      x = layer(cx, x, sequences,
+                options.attentions ? &output->attentions.emplace_back() : nullptr);
+      if (options.hidden_states) output->hidden_states.push_back(x);
+    }
+    return x;
+  }
+
+  RobertaConfig config_;
+  RobertaEmbeddings<Scalar> embeddings_;
+  Encoder encoder_;
+  std::optional<RobertaPooler<Scalar>> pooler_;
+  LoadReport report_;
+};
+
+/// The masked language model: logits over the vocabulary, from hidden states h by
+/// norm(gelu(dense(h))) E^T + bias, where E are the word embeddings unless the checkpoint unties
+/// it.
+template <class Scalar>
+class RobertaForMaskedLM {
+ public:
+  /// A model with fresh weights. Throws ConfigError.
+  explicit RobertaForMaskedLM(const RobertaConfig& config)
+      : RobertaForMaskedLM(config, Initializer(0, config.initializer_range)) {}
+  RobertaForMaskedLM(const RobertaConfig& config, const Initializer& init)
+      : roberta_(config, /*pooler=*/false, init),
+        dense_(config.hidden_size, config.hidden_size, init),
+        norm_(config.hidden_size, config.layer_norm_eps, init),
+        bias_(init.constant<Scalar>({config.vocab_size}, 0)) {
+    if (!config.tie_word_embeddings) {
+      decoder_weight_ = init.normal<Scalar>({config.vocab_size, config.hidden_size});
+      decoder_bias_ = init.constant<Scalar>({config.vocab_size}, 0);
+    }
+  }
+
+  /// Loads a published folder. Where `tie_word_embeddings` is true, the decoder is the word
+  /// embeddings unless the file holds another one, as in transformers 5.
+  /// Throws IoError, FormatError or ConfigError.
+  [[nodiscard]] static RobertaForMaskedLM from_pretrained(const std::string& folder,
+                                                          const LoadOptions& options = {}) {
+    const RobertaConfig config = RobertaConfig::from_pretrained(folder);
+    const Checkpoint checkpoint = Checkpoint::open(folder);
+    CheckpointKeys keys(checkpoint, "roberta");
+    RobertaForMaskedLM model(config, Initializer::none());
+    if (config.tie_word_embeddings) {
+      keys.substitute("embeddings.word_embeddings.weight", "lm_head.decoder.weight");
+      keys.substitute("lm_head.bias", "lm_head.decoder.bias");
+      if (keys.contains("lm_head.decoder.weight")) {
+        model.decoder_weight_.emplace(Shape{config.vocab_size, config.hidden_size});
+      }
+      if (keys.contains("lm_head.decoder.bias")) {
+        model.decoder_bias_.emplace(Shape{config.vocab_size});
+      }
+    } else if (!keys.contains("lm_head.bias")) {
+      model.bias_.reset();
+    }
+    model.report_ = load_parameters(model, keys, options, FreshHead(config.initializer_range));
+    if (config.tie_word_embeddings) model.tie_equal_parts();
+    return model;
+  }
+
+  /// Writes config.json and model.safetensors, which transformers loads.
+  void save_pretrained(const std::string& folder) const {
+    RobertaConfig config = this->config();
+    config.architectures = {"RobertaForMaskedLM"};
+    config.dtype = saved_dtype<Scalar>;
+    save_model(*this, config.to_json(), folder);
+  }
+
+  /// Logits of every token, `[tokens, vocab]`.
+  [[nodiscard]] Tensor<Scalar> operator()(Context& cx, const Batch& batch) const {
+    return head(cx, roberta_(cx, batch));
+  }
+
+  /// Logits of the tokens at `positions` (rows of the packed batch) alone, `[positions, vocab]`:
+  /// the others never meet the vocabulary. Throws ShapeError for a position outside the batch.
+  [[nodiscard]] Tensor<Scalar> operator()(Context& cx, const Batch& batch,
+                                          std::span<const Index> positions) const {
+    return head(cx, gather_rows(cx, roberta_(cx, batch), positions));
+  }
+
+  /// Hidden states `[rows, hidden]` to logits `[rows, vocab]`. The activation is the exact GELU,
+  /// whatever `hidden_act` says.
+  [[nodiscard]] Tensor<Scalar> head(Context& cx, const Tensor<Scalar>& hidden) const {
+    const Tensor<Scalar> transformed =
+        norm_(cx, dense_(cx, hidden, Activation::gelu));  // [rows, hidden]
+    const Parameter<Scalar>& weight =
+        decoder_weight_ ? *decoder_weight_ : roberta_.word_embeddings().weight();
+    const Parameter<Scalar>& bias = decoder_bias_ ? *decoder_bias_ : *bias_;
+    return linear(cx, transformed, weight(cx), bias(cx));
+  }
+
+  [[nodiscard]] const RobertaModel<Scalar>& roberta() const noexcept { return roberta_; }
+  [[nodiscard]] const RobertaConfig& config() const noexcept { return roberta_.config(); }
+  [[nodiscard]] const LoadReport& load_report() const noexcept { return report_; }
+
+  static void visit(auto& self, auto&& f) {
+    f("roberta", self.roberta_);
+    f("lm_head.dense", self.dense_);
+    f("lm_head.layer_norm", self.norm_);
+    f("lm_head.bias", self.bias_);
+    if (self.decoder_weight_)
+      f("lm_head.decoder.weight", *self.decoder_weight_);
+    else
+      f.tied("lm_head.decoder.weight", self.roberta_.word_embeddings().weight());
+    if (self.decoder_bias_)
+      f("lm_head.decoder.bias", *self.decoder_bias_);
+    else
+      f.tied("lm_head.decoder.bias", *self.bias_);
+  }
+
+ private:
+  /// Drops a decoder of its own that equals what it would be tied to.
+  void tie_equal_parts() {
+    const auto equal = [](const Parameter<Scalar>& a, const Parameter<Scalar>& b) {
+      return (a.value().array() == b.value().array()).all();
+    };
+    if (decoder_weight_ && equal(*decoder_weight_, roberta_.word_embeddings().weight())) {
+      decoder_weight_.reset();
+    }
+    if (decoder_bias_ && equal(*decoder_bias_, *bias_)) decoder_bias_.reset();
+  }
+
+  RobertaModel<Scalar> roberta_;
+  Linear<Scalar> dense_;
+  LayerNorm<Scalar> norm_;
+  std::optional<Parameter<Scalar>> bias_;            // [vocab]; not used by an untied decoder
+  std::optional<Parameter<Scalar>> decoder_weight_;  // [vocab, hidden]; none: tied
+  std::optional<Parameter<Scalar>> decoder_bias_;    // [vocab]; none: tied
+  LoadReport report_;
+};
+
+}  // namespace eigenformer

@@ -1,0 +1,106 @@
+// Multi-head attention (arXiv:1706.03762): heads attend side by side, each to its share of the
+// projected columns; their outputs are projected once more. Query, key and value projections are
+// one matrix inside, three names outside.
+#pragma once
+
+#include <span>
+#include <string_view>
+
+#include "eigenformer/autograd/ops/attention.hpp"
+#include "eigenformer/autograd/ops/rearrange.hpp"
+#include "eigenformer/nn/linear.hpp"
+
+namespace eigenformer {
+
+/// Where the texts of a packed batch begin and end, and what may be attended to.
+struct Sequences {
+  std::span<const Index> segments = {};     ///< `[n + 1]` offsets; empty: one text
+  std::span<const std::uint8_t> mask = {};  ///< `[tokens]`, 0: nothing attends to it; empty: all 1
+
+  Sequences() = default;
+  explicit Sequences(std::span<const Index> offsets, std::span<const std::uint8_t> key_mask = {})
+      : segments(offsets), mask(key_mask) {}
+  /// Refers to the batch, which must outlive it.
+  explicit Sequences(const Batch& batch) : Sequences(batch.offsets, batch.mask) {}
+};
+
+struct MultiHeadAttentionOptions {
+  Index hidden = 0;    ///< columns in and out
+  Index heads = 1;     ///< must divide hidden
+  double dropout = 0;  ///< of the probabilities
+  bool causal = false;
+};
+
+/// Names of the four projections in a file.
+struct MultiHeadAttentionNames {
+  std::string_view query = "query", key = "key", value = "value", output = "output";
+};
+
+/// Self-attention or cross-attention with projections, `[tokens, hidden]` to `[tokens, hidden]`.
+template <class Scalar>
+class MultiHeadAttention {
+ public:
+  explicit MultiHeadAttention(const MultiHeadAttentionOptions& options,
+                              const Initializer& init = {})
+      : query_key_value_(options.hidden, 3 * options.hidden, init),
+        output_(options.hidden, options.hidden, init),
+        options_(options) {
+    check<ConfigError>(options.heads > 0 && options.hidden % options.heads == 0,
+                       "attention: ", options.heads, " heads do not divide hidden size ",
+                       options.hidden);
+  }
+
+  /// Self-attention within each text. `probabilities` as in scaled_dot_product_attention.
+  [[nodiscard]] Tensor<Scalar> operator()(
+      Context& cx, const Tensor<Scalar>& x, const Sequences& sequences = {},
+      AttentionProbabilities<Scalar>* probabilities = nullptr) const {
+    const Index n = options_.hidden;
+    const Tensor<Scalar> projected = query_key_value_(cx, x);  // [tokens, 3 * hidden]
+    const auto part = [&](Index i) { return slice(cx, projected, -1, i * n, (i + 1) * n); };
+    const Tensor<Scalar> context = scaled_dot_product_attention(cx, part(0), part(1), part(2),
+                                                                {.heads = options_.heads,
+                                                                 .causal = options_.causal,
+                                                                 .segments = sequences.segments,
+                                                                 .key_mask = sequences.mask,
+                                                                 .dropout = options_.dropout},
+                                                                probabilities);  // [tokens, hidden]
+    return output_(cx, context);
+  }
+
+  /// Cross-attention: texts of `x` to the texts of `memory` `[memory tokens, hidden]`.
+  [[nodiscard]] Tensor<Scalar> operator()(Context& cx, const Tensor<Scalar>& x,
+                                          const Sequences& sequences, const Tensor<Scalar>& memory,
+                                          const Sequences& memory_sequences) const {
+    const Index n = options_.hidden;
+    const Tensor<Scalar> query = query_key_value_.columns(cx, x, {0, n});  // [tokens, hidden]
+    const Tensor<Scalar> key_value =
+        query_key_value_.columns(cx, memory, {n, 3 * n});  // [memory tokens, 2 * hidden]
+    const Tensor<Scalar> context = scaled_dot_product_attention(
+        cx, query, slice(cx, key_value, -1, 0, n), slice(cx, key_value, -1, n, 2 * n),
+        {.heads = options_.heads,
+         .causal = options_.causal,
+         .segments = sequences.segments,
+         .key_segments = memory_sequences.segments,
+         .key_mask = memory_sequences.mask,
+         .dropout = options_.dropout});  // [tokens, hidden]
+    return output_(cx, context);
+  }
+
+  static void visit(auto& self, auto&& f, const MultiHeadAttentionNames& names = {}) {
+    const Index n = self.options_.hidden;
+    const std::string_view parts[] = {names.query, names.key, names.value};
+    for (Index i = 0; i < 3; ++i) {
+      const std::string name(parts[i]);
+      f(name + ".weight", rows_of(self.query_key_value_.weight(), i * n, (i + 1) * n));
+      f(name + ".bias", rows_of(self.query_key_value_.bias(), i * n, (i + 1) * n));
+    }
+    f(names.output, self.output_);
+  }
+
+ private:
+  Linear<Scalar> query_key_value_;  // weight [3 * hidden, hidden]
+  Linear<Scalar> output_;
+  MultiHeadAttentionOptions options_;
+};
+
+}  // namespace eigenformer

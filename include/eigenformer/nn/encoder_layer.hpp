@@ -1,0 +1,72 @@
+// The Transformer's encoder layer as BERT has it, with the norm after the residual:
+//   y = norm(x + dropout(attention(x))),  z = norm(y + dropout(feed_forward(y))).
+#pragma once
+
+#include "eigenformer/autograd/ops/pointwise.hpp"
+#include "eigenformer/nn/attention.hpp"
+#include "eigenformer/nn/feed_forward.hpp"
+#include "eigenformer/nn/layer_norm.hpp"
+
+namespace eigenformer {
+
+struct EncoderLayerOptions {
+  Index hidden = 0;
+  Index heads = 1;
+  Index intermediate = 0;
+  Activation activation = Activation::gelu;
+  double norm_eps = 1e-12;
+  double dropout = 0;            ///< of both sub-layers' outputs
+  double attention_dropout = 0;  ///< of the attention probabilities
+};
+
+/// Names of the layer's parts in a file; the defaults are those of BERT and RoBERTa.
+struct EncoderLayerNames {
+  MultiHeadAttentionNames attention = {"attention.self.query", "attention.self.key",
+                                       "attention.self.value", "attention.output.dense"};
+  std::string_view attention_norm = "attention.output.LayerNorm";
+  FeedForwardNames feed_forward = {"intermediate.dense", "output.dense"};
+  std::string_view output_norm = "output.LayerNorm";
+};
+
+/// One layer, `[tokens, hidden]` to `[tokens, hidden]`. Mirrors transformers' RobertaLayer.
+template <class Scalar>
+class EncoderLayer {
+ public:
+  explicit EncoderLayer(const EncoderLayerOptions& options, const Initializer& init = {})
+      : attention_({.hidden = options.hidden,
+                    .heads = options.heads,
+                    .dropout = options.attention_dropout},
+                   init),
+        attention_norm_(options.hidden, options.norm_eps, init),
+        feed_forward_({.hidden = options.hidden,
+                       .intermediate = options.intermediate,
+                       .activation = options.activation},
+                      init),
+        output_norm_(options.hidden, options.norm_eps, init),
+        dropout_(options.dropout) {}
+
+  /// `probabilities`, unless null, gets the attention probabilities.
+  [[nodiscard]] Tensor<Scalar> operator()(
+      Context& cx, const Tensor<Scalar>& x, const Sequences& sequences = {},
+      AttentionProbabilities<Scalar>* probabilities = nullptr) const {
+    const Tensor<Scalar> attended = attention_(cx, x, sequences, probabilities);
+    const Tensor<Scalar> y = attention_norm_(cx, dropout(cx, attended, dropout_), x);
+    return output_norm_(cx, dropout(cx, feed_forward_(cx, y), dropout_), y);
+  }
+
+  static void visit(auto& self, auto&& f, const EncoderLayerNames& names = {}) {
+    MultiHeadAttention<Scalar>::visit(self.attention_, f, names.attention);
+    f(names.attention_norm, self.attention_norm_);
+    FeedForward<Scalar>::visit(self.feed_forward_, f, names.feed_forward);
+    f(names.output_norm, self.output_norm_);
+  }
+
+ private:
+  MultiHeadAttention<Scalar> attention_;
+  LayerNorm<Scalar> attention_norm_;
+  FeedForward<Scalar> feed_forward_;
+  LayerNorm<Scalar> output_norm_;
+  double dropout_;
+};
+
+}  // namespace eigenformer

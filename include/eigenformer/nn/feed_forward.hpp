@@ -1,0 +1,45 @@
+// Position-wise feed-forward network: down(activation(up(x))).
+#pragma once
+
+#include <string_view>
+
+#include "eigenformer/nn/linear.hpp"
+
+namespace eigenformer {
+
+struct FeedForwardOptions {
+  Index hidden = 0;        ///< columns in and out
+  Index intermediate = 0;  ///< columns between
+  Activation activation = Activation::gelu;
+};
+
+/// Names of the two layers in a file.
+struct FeedForwardNames {
+  std::string_view up = "up", down = "down";
+};
+
+/// `[..., hidden]` to `[..., hidden]` by way of `[..., intermediate]`.
+template <class Scalar>
+class FeedForward {
+ public:
+  explicit FeedForward(const FeedForwardOptions& options, const Initializer& init = {})
+      : up_(options.hidden, options.intermediate, init),
+        down_(options.intermediate, options.hidden, init),
+        activation_(options.activation) {}
+
+  [[nodiscard]] Tensor<Scalar> operator()(Context& cx, const Tensor<Scalar>& x) const {
+    return down_(cx, up_(cx, x, activation_));
+  }
+
+  static void visit(auto& self, auto&& f, const FeedForwardNames& names = {}) {
+    f(names.up, self.up_);
+    f(names.down, self.down_);
+  }
+
+ private:
+  Linear<Scalar> up_;
+  Linear<Scalar> down_;
+  Activation activation_;
+};
+
+}  // namespace eigenformer

@@ -1,0 +1,40 @@
+// Layer normalisation with a learned scale and shift (arXiv:1607.06450).
+#pragma once
+
+#include "eigenformer/autograd/ops/norm.hpp"
+#include "eigenformer/nn/initializer.hpp"
+#include "eigenformer/nn/visit.hpp"
+
+namespace eigenformer {
+
+/// Normalises the last axis, of size `size`. Mirrors torch.nn.LayerNorm.
+template <class Scalar>
+class LayerNorm {
+ public:
+  explicit LayerNorm(Index size, double eps = 1e-5, const Initializer& init = {})
+      : weight_(init.constant<Scalar>({size}, 1)),
+        bias_(init.constant<Scalar>({size}, 0)),
+        eps_(eps) {}
+
+  /// norm(x) for `x` `[..., size]`. Throws ShapeError.
+  [[nodiscard]] Tensor<Scalar> operator()(Context& cx, const Tensor<Scalar>& x) const {
+    return layer_norm(cx, x, Tensor<Scalar>(), weight_(cx), bias_(cx), eps_);
+  }
+  /// norm(x + residual), in one pass.
+  [[nodiscard]] Tensor<Scalar> operator()(Context& cx, const Tensor<Scalar>& x,
+                                          const Tensor<Scalar>& residual) const {
+    return layer_norm(cx, x, residual, weight_(cx), bias_(cx), eps_);
+  }
+
+  static void visit(auto& self, auto&& f) {
+    f("weight", self.weight_);
+    f("bias", self.bias_);
+  }
+
+ private:
+  Parameter<Scalar> weight_;  // [size]
+  Parameter<Scalar> bias_;    // [size]
+  double eps_;
+};
+
+}  // namespace eigenformer

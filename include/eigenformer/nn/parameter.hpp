@@ -1,0 +1,77 @@
+// Parameter: weights that a module owns. Copying a parameter copies the numbers: a copied model is
+// a model of its own.
+#pragma once
+
+#include <utility>
+
+#include "eigenformer/autograd/tape.hpp"
+
+namespace eigenformer {
+
+/// A tensor that training changes. It may know its shape before it has numbers: a model that is
+/// about to be read from a file does not initialise them first.
+template <class Scalar>
+class Parameter {
+ public:
+  Parameter() = default;
+  /// A parameter without numbers, until value() is assigned or allocate() called.
+  explicit Parameter(const Shape& shape) : shape_(shape) {}
+  explicit Parameter(Tensor<Scalar> value) : shape_(value.shape()), value_(std::move(value)) {}
+
+  Parameter(const Parameter& other)
+      : trainable(other.trainable),
+        shape_(other.shape_),
+        value_(other.value_.defined() ? other.value_.clone() : Tensor<Scalar>()) {}
+  Parameter(Parameter&&) noexcept = default;
+  Parameter& operator=(Parameter other) noexcept {
+    std::swap(trainable, other.trainable);
+    std::swap(shape_, other.shape_);
+    std::swap(value_, other.value_);
+    return *this;
+  }
+  ~Parameter() = default;
+
+  bool trainable = true;  ///< false: frozen, a constant to the tape
+
+  [[nodiscard]] const Shape& shape() const noexcept { return shape_; }
+  [[nodiscard]] bool defined() const noexcept { return value_.defined(); }
+  [[nodiscard]] const Tensor<Scalar>& value() const noexcept { return value_; }
+  [[nodiscard]] Tensor<Scalar>& value() noexcept { return value_; }
+
+  /// Takes other numbers of the same shape; throws ShapeError.
+  void assign(Tensor<Scalar> value) {
+    check<ShapeError>(value.shape() == shape_, "parameter: a value of shape ", value.shape(),
+                      " for a parameter of shape ", shape_);
+    value_ = std::move(value);
+  }
+  /// Uninitialised numbers, where there are none yet.
+  void allocate() {
+    if (!value_.defined()) value_ = Tensor<Scalar>(shape_);
+  }
+
+  /// The value as an operand: watched by the context's tape, if it has one.
+  [[nodiscard]] Tensor<Scalar> operator()(const Context& cx) const {
+    Tape<Scalar>* tape = trainable && value_.defined() ? tape_of<Scalar>(cx) : nullptr;
+    return tape == nullptr ? value_ : tape->watch(value_);
+  }
+
+ private:
+  Shape shape_;
+  Tensor<Scalar> value_;
+};
+
+/// Some rows of a parameter that files keep under a name of their own.
+template <class P>
+struct ParameterRows {
+  P* parameter = nullptr;
+  Index begin = 0;
+  Index end = 0;
+};
+
+/// Rows `begin` to `end` of `parameter`; P may be const.
+template <class P>
+[[nodiscard]] ParameterRows<P> rows_of(P& parameter, Index begin, Index end) {
+  return {&parameter, begin, end};
+}
+
+}  // namespace eigenformer
