@@ -1,0 +1,64 @@
+// The decoder stage: tokens back to text.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "eigenformer/io/json.hpp"
+#include "eigenformer/tokenizers/byte_level.hpp"
+#include "eigenformer/tokenizers/normalizer.hpp"
+#include "eigenformer/tokenizers/unicode.hpp"
+
+namespace eigenformer::detail {
+
+class Decoder {
+ public:
+  /// Throws ConfigError for a decoder that is not supported, by its name.
+  static Decoder from_json(const Json& stage, const std::string& source) {
+    Decoder made;
+    if (!stage.is_null()) made.add(stage, source);
+    return made;
+  }
+
+  /// Appends one token to what will be the text.
+  void append(std::string& bytes, std::string_view token, bool first) const {
+    if (!byte_level_) {
+      if (!first) bytes += ' ';
+      bytes += token;
+      return;
+    }
+    const std::size_t before = bytes.size();
+    for (std::size_t at = 0; at < token.size();) {
+      const Utf8Char next = decode_utf8(token.data() + at);
+      if (next.point >= character_bytes.size() || character_bytes[next.point] < 0) {
+        bytes.resize(before);
+        bytes += token;  // a token with another character stands for itself
+        return;
+      }
+      bytes += static_cast<char>(character_bytes[next.point]);
+      at += next.size;
+    }
+  }
+
+  /// The text, once all tokens are there: what is not UTF-8 becomes U+FFFD.
+  [[nodiscard]] std::string finish(std::string bytes) const {
+    return valid_prefix(bytes) == bytes.size() ? bytes : repair(bytes).text;
+  }
+
+ private:
+  void add(const Json& stage, const std::string& source) {
+    const std::string& type = stage_type(stage, source, "decoder");
+    if (type == "Sequence") {
+      const auto parts = stage.find("decoders");
+      check<FormatError>(parts != stage.end() && parts->is_array() && parts->size() == 1, source,
+                         ": decoder Sequence is supported with exactly one decoder");
+      return add(parts->front(), source);
+    }
+    check<ConfigError>(type == "ByteLevel", source, ": decoder '", type, "' is not supported");
+    byte_level_ = true;
+  }
+
+  bool byte_level_ = false;
+};
+
+}  // namespace eigenformer::detail

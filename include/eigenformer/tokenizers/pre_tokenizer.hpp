@@ -1,0 +1,61 @@
+// The pre-tokenizer stage: cuts text into the words that the model sees one by one.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "eigenformer/io/json.hpp"
+#include "eigenformer/tokenizers/byte_level.hpp"
+#include "eigenformer/tokenizers/normalizer.hpp"
+
+namespace eigenformer::detail {
+
+class PreTokenizer {
+ public:
+  /// Throws ConfigError for a pre-tokenizer that is not supported, by its name.
+  static PreTokenizer from_json(const Json& stage, const std::string& source) {
+    PreTokenizer made;
+    if (!stage.is_null()) made.add(stage, source);
+    return made;
+  }
+
+  /// Whether words are sequences of bytes, each with a character in the vocabulary.
+  [[nodiscard]] bool byte_level() const noexcept { return byte_level_; }
+  /// Whether text that does not begin with a space gets one.
+  [[nodiscard]] bool add_prefix_space() const noexcept { return add_prefix_space_; }
+
+  /// Calls emit(begin, end) for each word of a text that is not empty.
+  template <class Emit>
+  void split(std::string_view text, Emit&& emit) const {
+    if (use_regex_) {
+      byte_level_splitter_(text, emit);
+    } else {
+      emit(std::size_t{0}, text.size());
+    }
+  }
+
+ private:
+  void add(const Json& stage, const std::string& source) {
+    const std::string& type = stage_type(stage, source, "pre_tokenizer");
+    if (type == "Sequence") {
+      const auto parts = stage.find("pretokenizers");
+      check<FormatError>(parts != stage.end() && parts->is_array(), source,
+                         ": pre_tokenizer Sequence needs an array 'pretokenizers'");
+      for (const Json& part : *parts) add(part, source);
+      return;
+    }
+    check<ConfigError>(type == "ByteLevel", source, ": pre_tokenizer '", type,
+                       "' is not supported");
+    check<ConfigError>(!byte_level_, source, ": pre_tokenizer 'ByteLevel' appears twice");
+    byte_level_ = true;
+    add_prefix_space_ = json_flag(stage, "add_prefix_space", true, source);
+    use_regex_ = json_flag(stage, "use_regex", true, source);
+  }
+
+  ByteLevelSplitter byte_level_splitter_;
+  bool byte_level_ = false;
+  bool add_prefix_space_ = false;
+  bool use_regex_ = false;
+};
+
+}  // namespace eigenformer::detail

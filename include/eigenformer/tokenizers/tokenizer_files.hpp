@@ -1,0 +1,306 @@
+// The files of a tokenizer: tokenizer.json as it is, or vocab.json and merges.txt with their
+// companions, put into the form of tokenizer.json.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "eigenformer/base/error.hpp"
+#include "eigenformer/io/file.hpp"
+#include "eigenformer/io/json.hpp"
+#include "eigenformer/tokenizers/added_tokens.hpp"
+#include "eigenformer/tokenizers/bpe.hpp"
+#include "eigenformer/tokenizers/normalizer.hpp"
+#include "eigenformer/tokenizers/vocabulary.hpp"
+
+namespace eigenformer::detail {
+
+/// The roles that special tokens play, in the words of special_tokens_map.json.
+enum class SpecialRole : std::size_t { bos, eos, unk, sep, pad, cls, mask, count };
+inline constexpr std::array<const char*, 7> special_role_keys = {
+    "bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"};
+
+/// The spelling of the token in each role, empty where there is none.
+using SpecialNames = std::array<std::string, special_role_keys.size()>;
+
+/// Reads the roles that a file gives, as `"mask_token": "<mask>"` or `{"content": "<mask>", ...}`.
+inline void read_special_names(const Json& config, SpecialNames& names) {
+  if (!config.is_object()) return;
+  for (std::size_t role = 0; role < names.size(); ++role) {
+    const auto entry = config.find(special_role_keys[role]);
+    if (entry == config.end()) continue;
+    if (entry->is_string()) names[role] = entry->get<std::string>();
+    if (entry->is_object() && entry->contains("content") && (*entry)["content"].is_string()) {
+      names[role] = (*entry)["content"].get<std::string>();
+    }
+  }
+}
+
+/// What the roles are where no file says so: the first of these that is a token.
+inline constexpr std::array<std::array<const char*, 3>, 7> usual_special_names = {{
+    {"<s>", "<|endoftext|>", "[CLS]"},
+    {"</s>", "<|endoftext|>", "[SEP]"},
+    {"<unk>", "[UNK]", "<|endoftext|>"},
+    {"</s>", "[SEP]", nullptr},
+    {"<pad>", "[PAD]", nullptr},
+    {"<s>", "[CLS]", nullptr},
+    {"<mask>", "[MASK]", nullptr},
+}};
+
+/// A file of JSON, or null where it is not there.
+[[nodiscard]] inline Json read_json_if_there(const std::string& path) {
+  return exists(path) ? read_json(path) : Json(nullptr);
+}
+
+[[nodiscard]] inline Vocabulary read_vocabulary(const Json& entries, const std::string& source) {
+  check<FormatError>(entries.is_object(), source, ": the vocabulary must be an object");
+  Vocabulary vocabulary;
+  for (auto entry = entries.begin(); entry != entries.end(); ++entry) {
+    check<FormatError>(entry->is_number_integer(), source, ": token '", entry.key(), "' has id ",
+                       entry->dump(), ", which is not a whole number");
+    // Beyond int64 the value would wrap; any number that large is out of range.
+    const bool huge = entry->is_number_unsigned() &&
+                      entry->get<std::uint64_t>() > static_cast<std::uint64_t>(max_token_id);
+    vocabulary.add(entry.key(), huge ? max_token_id + 1 : entry->get<std::int64_t>(), source);
+  }
+  return vocabulary;
+}
+
+/// Merges are `"a b"`, or `["a", "b"]` where tokens may hold spaces.
+[[nodiscard]] inline Merges read_merges(const Json& entries, const std::string& source) {
+  check<FormatError>(entries.is_array(), source, ": 'merges' must be an array");
+  Merges merges;
+  merges.reserve(entries.size());
+  for (const Json& entry : entries) {
+    if (entry.is_string()) {
+      const std::string& line = entry.get_ref<const std::string&>();
+      if (line.rfind("#version", 0) == 0) continue;
+      const std::size_t space = line.find(' ');
+      check<FormatError>(
+          space != std::string::npos && line.find(' ', space + 1) == std::string::npos, source,
+          ": merge ", merges.size() + 1, " is '", line,
+          "', which does not have two parts with one space between");
+      merges.emplace_back(line.substr(0, space), line.substr(space + 1));
+    } else {
+      check<FormatError>(
+          entry.is_array() && entry.size() == 2 && entry[0].is_string() && entry[1].is_string(),
+          source, ": merge ", merges.size() + 1, " is ", entry.dump(),
+          ", which is not a pair of strings");
+      merges.emplace_back(entry[0].get<std::string>(), entry[1].get<std::string>());
+    }
+  }
+  return merges;
+}
+
+/// A string of the model, or nothing where it is null or not there.
+[[nodiscard]] inline std::optional<std::string> json_text(const Json& object, const char* key,
+                                                          const std::string& source) {
+  const auto found = object.find(key);
+  if (found == object.end() || found->is_null()) return std::nullopt;
+  check<FormatError>(found->is_string(), source, ": '", std::string_view(key),
+                     "' must be a string, not ", found->dump());
+  return found->get<std::string>();
+}
+
+/// The model stage of tokenizer.json. Throws ConfigError for a model that is not supported, by its
+/// name, and FormatError for entries that break the format.
+[[nodiscard]] inline std::shared_ptr<const TokenModel> read_model(const Json& model,
+                                                                  bool byte_level,
+                                                                  const std::string& source) {
+  check<FormatError>(model.is_object(), source, ": 'model' must be an object");
+  const std::optional<std::string> type = json_text(model, "type", source);
+  check<ConfigError>(type.value_or(model.contains("merges") ? "BPE" : "without a type") == "BPE",
+                     source, ": model '", type.value_or("without a type"), "' is not supported");
+  check<FormatError>(model.contains("vocab") && model.contains("merges"), source,
+                     ": model BPE needs 'vocab' and 'merges'");
+  const auto dropout = model.find("dropout");
+  check<ConfigError>(dropout == model.end() || dropout->is_null() || *dropout == 0, source,
+                     ": model BPE with dropout is not supported; set it to null");
+  BpeOptions options;
+  options.byte_level = byte_level;
+  options.unk_token = json_text(model, "unk_token", source);
+  options.fuse_unk = json_flag(model, "fuse_unk", false, source);
+  options.byte_fallback = json_flag(model, "byte_fallback", false, source);
+  options.ignore_merges = json_flag(model, "ignore_merges", false, source);
+  options.continuing_subword_prefix =
+      json_text(model, "continuing_subword_prefix", source).value_or("");
+  options.end_of_word_suffix = json_text(model, "end_of_word_suffix", source).value_or("");
+  return std::make_shared<Bpe>(read_vocabulary(model["vocab"], source),
+                               read_merges(model["merges"], source), std::move(options), source);
+}
+
+[[nodiscard]] inline AddedToken read_added_token(const Json& entry, const std::string& source) {
+  check<FormatError>(entry.is_object() && entry.contains("content") && entry["content"].is_string(),
+                     source, ": added token ", entry.dump(), " has no string 'content'");
+  AddedToken token;
+  token.content = entry["content"].get<std::string>();
+  token.special = json_flag(entry, "special", false, source);
+  token.single_word = json_flag(entry, "single_word", false, source);
+  token.lstrip = json_flag(entry, "lstrip", false, source);
+  token.rstrip = json_flag(entry, "rstrip", false, source);
+  token.normalized = json_flag(entry, "normalized", !token.special, source);
+  const auto id = entry.find("id");
+  check<FormatError>(
+      id != entry.end() && id->is_number_integer() && *id >= 0 && *id <= max_token_id, source,
+      ": added token '", token.content, "' has no id in 0..", max_token_id);
+  token.id = id->get<TokenId>();
+  return token;
+}
+
+/// The lines of merges.txt as an array of strings; throws FormatError naming the line that does
+/// not have two parts.
+[[nodiscard]] inline Json merges_of_lines(const std::string& path) {
+  const std::string text = read_file(path);
+  check<FormatError>(valid_prefix(text) == text.size(), path, ": is not valid UTF-8 at byte ",
+                     valid_prefix(text));
+  Json::array_t merges;
+  std::size_t number = 0;
+  for (std::size_t begin = 0; begin < text.size();) {
+    const std::size_t newline = std::min(text.find('\n', begin), text.size());
+    std::string_view line = std::string_view(text).substr(begin, newline - begin);
+    begin = newline + 1;
+    ++number;
+    if (!line.empty() && line.back() == '\r') line.remove_suffix(1);
+    if (line.substr(0, 8) == "#version") continue;
+    if (line.empty() && begin >= text.size()) break;
+    const std::size_t space = line.find(' ');
+    check<FormatError>(
+        space != std::string_view::npos && line.find(' ', space + 1) == std::string_view::npos,
+        path, ": line ", number, " is '", line,
+        "', which does not have two parts with one space between");
+    merges.emplace_back(std::string(line));
+  }
+  return merges;
+}
+
+/// tokenizer.json as it would be for vocab.json and merges.txt: RoBERTa's where there is a token
+/// `<s>`, else GPT-2's.
+[[nodiscard]] inline Json tokenizer_json_of_vocabulary(const std::string& folder) {
+  const std::string vocabulary_path = folder + "/vocab.json";
+  Json vocabulary = read_json(vocabulary_path);
+  check<FormatError>(vocabulary.is_object(), vocabulary_path, ": must be an object");
+  const Json config = read_json_if_there(folder + "/tokenizer_config.json");
+  const Json names_file = read_json_if_there(folder + "/special_tokens_map.json");
+  const Json added_file = read_json_if_there(folder + "/added_tokens.json");
+  const bool roberta = vocabulary.contains("<s>") && vocabulary.contains("</s>");
+
+  SpecialNames names;
+  for (std::size_t role = 0; role < names.size(); ++role) {
+    for (const char* usual : usual_special_names[role]) {
+      if (usual == nullptr || !vocabulary.contains(usual)) continue;
+      names[role] = usual;
+      break;
+    }
+  }
+  read_special_names(names_file, names);
+  read_special_names(config, names);
+  const auto name = [&](SpecialRole role) { return names[static_cast<std::size_t>(role)]; };
+  const auto has_flag = [&](const char* key) {
+    return config.is_object() && json_flag(config, key, false, folder + "/tokenizer_config.json");
+  };
+  const bool add_prefix_space = has_flag("add_prefix_space");
+
+  // Ids: the vocabulary's, then those of added_tokens.json and of added_tokens_decoder.
+  std::vector<AddedToken> tokens;
+  const auto place = [&](const std::string& content) -> AddedToken& {
+    const auto same = [&](const AddedToken& token) { return token.content == content; };
+    const auto found = std::find_if(tokens.begin(), tokens.end(), same);
+    if (found != tokens.end()) return *found;
+    AddedToken& token = tokens.emplace_back();
+    token.content = content;
+    return token;
+  };
+  const auto set_id = [](AddedToken& token, const Json& id, const std::string& source) {
+    check<FormatError>(id.is_number_integer() && id >= 0 && id <= max_token_id, source, ": token '",
+                       token.content, "' has id ", id.dump(), ", which is not in 0..",
+                       max_token_id);
+    token.id = id.get<TokenId>();
+  };
+  if (added_file.is_object()) {
+    for (const auto& [content, id] : added_file.items()) {
+      set_id(place(content), id, folder + "/added_tokens.json");
+    }
+  }
+  for (const std::string& special : names) {
+    if (special.empty()) continue;
+    AddedToken& token = place(special);
+    token.special = true;
+    token.normalized = false;
+    if (vocabulary.contains(special)) set_id(token, vocabulary[special], vocabulary_path);
+  }
+  if (config.is_object() && config.contains("added_tokens_decoder") &&
+      config["added_tokens_decoder"].is_object()) {
+    const std::string source = folder + "/tokenizer_config.json: added_tokens_decoder";
+    for (const auto& [id, entry] : config["added_tokens_decoder"].items()) {
+      Json with_id = entry;
+      check<FormatError>(
+          entry.is_object() && id.find_first_not_of("0123456789") == id.npos && id.size() < 9,
+          source, ": '", id, "' is not an id with its token");
+      with_id["id"] = std::stoi(id);
+      const AddedToken read = read_added_token(with_id, source);
+      place(read.content) = read;
+    }
+  }
+  std::sort(tokens.begin(), tokens.end(),
+            [](const AddedToken& a, const AddedToken& b) { return a.id < b.id; });
+
+  Json::array_t added;
+  for (const AddedToken& token : tokens) {
+    // RoBERTa's mask takes the space before it, whatever the files forgot to say.
+    const bool lstrip = token.lstrip || (roberta && token.content == name(SpecialRole::mask));
+    added.push_back({{"id", token.id},
+                     {"content", token.content},
+                     {"single_word", token.single_word},
+                     {"lstrip", lstrip},
+                     {"rstrip", token.rstrip},
+                     {"normalized", token.normalized},
+                     {"special", token.special}});
+  }
+  const Json byte_level = {{"type", "ByteLevel"},
+                           {"add_prefix_space", add_prefix_space},
+                           {"trim_offsets", true},
+                           {"use_regex", true}};
+  Json post_processor = byte_level;
+  post_processor["trim_offsets"] = false;
+  if (roberta) {
+    const auto with_id = [&](SpecialRole role) {
+      const std::string token = name(role);
+      check<FormatError>(vocabulary.contains(token), vocabulary_path, ": special token '", token,
+                         "' is not in the vocabulary");
+      return Json::array({token, vocabulary[token]});
+    };
+    post_processor = {{"type", "RobertaProcessing"},
+                      {"sep", with_id(SpecialRole::sep)},
+                      {"cls", with_id(SpecialRole::cls)},
+                      {"trim_offsets", true},
+                      {"add_prefix_space", add_prefix_space}};
+  }
+  return {{"version", "1.0"},
+          {"truncation", nullptr},
+          {"padding", nullptr},
+          {"added_tokens", std::move(added)},
+          {"normalizer", nullptr},
+          {"pre_tokenizer", byte_level},
+          {"post_processor", std::move(post_processor)},
+          {"decoder", byte_level},
+          {"model",
+           {{"type", "BPE"},
+            {"dropout", nullptr},
+            {"unk_token", nullptr},
+            {"continuing_subword_prefix", ""},
+            {"end_of_word_suffix", ""},
+            {"fuse_unk", false},
+            {"byte_fallback", false},
+            {"ignore_merges", false},
+            {"vocab", std::move(vocabulary)},
+            {"merges", merges_of_lines(folder + "/merges.txt")}}}};
+}
+
+}  // namespace eigenformer::detail
