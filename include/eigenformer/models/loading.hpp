@@ -119,9 +119,19 @@ void load_one(const Checkpoint& checkpoint, const std::string& key,
   checkpoint.read<Scalar>(key, {target.data(), static_cast<std::size_t>(target.numel())});
 }
 
-inline std::string joined(const std::vector<std::string>& names) {
+/// Weight matrices from Normal(0, deviation), weights of LayerNorm 1, biases 0.
+template <class P>
+void initialize_one(const Initializer& init, const NamedParameter<P>& named) {
+  using Scalar = typename std::remove_cvref_t<decltype(named.parameter.value())>::Matrix::Scalar;
+  const bool matrix = named.shape().rank() >= 2;
+  named.parameter = matrix ? init.normal<Scalar>(named.shape())
+                           : init.constant<Scalar>(named.shape(), named.name.ends_with("weight"));
+}
+
+/// `what` and the first few names, or nothing where there are none.
+inline std::string listed(const char* what, const std::vector<std::string>& names) {
   constexpr std::size_t most = 8;
-  std::string text;
+  std::string text = names.empty() ? "" : what;
   for (std::size_t i = 0; i < std::min(names.size(), most); ++i) {
     text += (i > 0 ? ", " : "") + names[i];
   }
@@ -131,25 +141,6 @@ inline std::string joined(const std::vector<std::string>& names) {
 
 }  // namespace detail
 
-/// Initialises what a checkpoint lacks: weight matrices from Normal(0, deviation), LayerNorm
-/// weights 1, biases 0.
-class FreshHead {
- public:
-  explicit FreshHead(double deviation) : init_(0, deviation) {}
-
-  template <class P>
-  void operator()(const NamedParameter<P>& named) const {
-    using Scalar = typename std::remove_cvref_t<decltype(named.parameter.value())>::Matrix::Scalar;
-    if (named.shape().rank() >= 2)
-      named.parameter = init_.normal<Scalar>(named.shape());
-    else
-      named.parameter = init_.constant<Scalar>(named.shape(), named.name.ends_with("weight"));
-  }
-
- private:
-  Initializer init_;
-};
-
 /// What config.json calls the type of saved weights.
 template <class Scalar>
 inline constexpr const char* saved_dtype = nullptr;
@@ -158,65 +149,76 @@ inline constexpr const char* saved_dtype<float> = "float32";
 template <>
 inline constexpr const char* saved_dtype<double> = "float64";
 
-/// Fills the parameters of `model`, which may have been made with Initializer::none(), and says
-/// what did not match. `fresh(name, parameter)` initialises a parameter outside the base model that
-/// the checkpoint lacks. Throws FormatError, with all of them in one message, for missing
-/// parameters, tensors of another shape, and tensors of the base model that `model` does not know.
-template <class Model, class Fresh>
-LoadReport load_parameters(Model& model, const CheckpointKeys& keys, const LoadOptions& options,
-                           Fresh&& fresh) {
+/// How a model's parameters and a checkpoint's tensors match.
+struct KeyMatch {
+  std::vector<std::string> missing;     ///< parameters without a tensor
+  std::vector<std::string> mismatched;  ///< tensors of another shape, with both shapes
+  std::vector<std::string> unexpected;  ///< tensors that the model has no place for
+};
+
+/// Compares names and shapes; reads and changes nothing.
+template <class Model>
+[[nodiscard]] KeyMatch match_keys(Model& model, const CheckpointKeys& keys) {
   const Checkpoint& checkpoint = keys.checkpoint();
-  LoadReport report;
-  std::vector<std::string> lacking;
-  std::vector<std::string> mismatched;
+  KeyMatch match;
   std::set<std::string> known;
-  const auto in_base = [](std::string_view name) {
-    return name.starts_with("embeddings.") || name.starts_with("encoder.");
-  };
   for_each_parameter(model, [&](const auto& named) {
-    const std::string name = keys.canonical(named.name);
-    known.insert(name);
-    const std::string* key = keys.find(name);
     if (named.tied) return;
+    known.insert(keys.canonical(named.name));
+    const std::string* key = keys.find(named.name);
     if (key == nullptr) {
-      if (in_base(name) || !options.initialize_missing_head) {
-        lacking.emplace_back(named.name);
-      } else {
-        fresh(named);
-        report.missing.emplace_back(named.name);
-      }
-      return;
-    }
-    const Shape shape = checkpoint.shape(*key);
-    if (shape != named.shape()) {
-      mismatched.push_back(
+      match.missing.emplace_back(named.name);
+    } else if (const Shape shape = checkpoint.shape(*key); shape != named.shape()) {
+      match.mismatched.push_back(
           concat(*key, " is ", shape, " but the configuration asks for ", named.shape()));
     }
   });
-  std::vector<std::string> foreign;
   for (const auto& [name, key] : keys.keys()) {
-    if (known.contains(name)) continue;
-    (in_base(name) ? foreign : report.unexpected).push_back(key);
+    if (!known.contains(name)) match.unexpected.push_back(key);
   }
-  std::string problems;
-  const auto add = [&](const char* what, const std::vector<std::string>& names) {
-    if (!names.empty()) problems += concat("; ", what, ": ", detail::joined(names));
+  return match;
+}
+
+/// Fills the parameters of `model`, which may have been made with Initializer::none(), and says
+/// what did not match. Throws FormatError, with all of them in one message, for missing
+/// parameters, tensors of another shape, and tensors of the base model that `model` does not know.
+/// With `initialize_missing_head` those that are missing outside the base model are drawn afresh.
+template <class Model>
+LoadReport load_parameters(Model& model, const CheckpointKeys& keys, const LoadOptions& options,
+                           double initializer_range) {
+  const auto in_base = [&](const std::string& key) {
+    const std::string name = keys.canonical(key);
+    return name.starts_with("embeddings.") || name.starts_with("encoder.");
   };
-  add("missing", lacking);
-  const bool head_alone =
-      !lacking.empty() && std::none_of(lacking.begin(), lacking.end(), [&](const auto& name) {
-        return in_base(keys.canonical(name));
-      });
-  if (head_alone) problems += " (initialize_missing_head makes a fresh head for fine-tuning)";
-  add("of another shape", mismatched);
-  add("not in the model", foreign);
-  check<FormatError>(problems.empty(), checkpoint.path(), ": the tensors do not fit config.json",
-                     problems);
+  const auto split = [&](std::vector<std::string>& names) {  // those of the base model go first
+    return std::stable_partition(names.begin(), names.end(), in_base);
+  };
+  KeyMatch match = match_keys(model, keys);
+  const auto head_missing = split(match.missing);
+  const bool lacks_base = head_missing != match.missing.begin();
+  const auto head_unexpected = split(match.unexpected);
+  std::string problems;
+  if (lacks_base || !options.initialize_missing_head) {
+    problems += detail::listed("; missing: ", match.missing);
+    if (!lacks_base && !match.missing.empty()) {
+      problems += " (initialize_missing_head makes a fresh head for fine-tuning)";
+    }
+  }
+  problems += detail::listed("; of another shape: ", match.mismatched);
+  problems += detail::listed("; not in the model: ", {match.unexpected.begin(), head_unexpected});
+  check<FormatError>(problems.empty(), keys.checkpoint().path(),
+                     ": the tensors do not fit config.json", problems);
+
+  const Initializer init(0, initializer_range);
   for_each_parameter(model, [&](const auto& named) {
-    const std::string* key = named.tied ? nullptr : keys.find(named.name);
-    if (key != nullptr) detail::load_one(checkpoint, *key, named);
+    if (named.tied) return;
+    const std::string* key = keys.find(named.name);
+    if (key != nullptr)
+      detail::load_one(keys.checkpoint(), *key, named);
+    else
+      detail::initialize_one(init, named);
   });
-  return report;
+  return {std::move(match.missing), std::move(match.unexpected)};
 }
 
 /// Writes all parameters of `model` to `path` under their names, tied ones once, as HF does.

@@ -151,7 +151,7 @@ class RobertaModel {
     const CheckpointKeys keys(checkpoint, "roberta");
     const bool pooler = options.initialize_missing_head || keys.contains("pooler.dense.weight");
     RobertaModel model(config, pooler, Initializer::none());
-    model.report_ = load_parameters(model, keys, options, FreshHead(config.initializer_range));
+    model.report_ = load_parameters(model, keys, options, config.initializer_range);
     return model;
   }
 
@@ -260,7 +260,7 @@ class RobertaForMaskedLM {
     } else if (!keys.contains("lm_head.bias")) {
       model.bias_.reset();
     }
-    model.report_ = load_parameters(model, keys, options, FreshHead(config.initializer_range));
+    model.report_ = load_parameters(model, keys, options, config.initializer_range);
     if (config.tie_word_embeddings) model.tie_equal_parts();
     return model;
   }
