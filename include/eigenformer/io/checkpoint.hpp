@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <functional>
 #include <map>
 #include <memory>
 #include <span>
@@ -32,7 +33,7 @@ class Checkpoint {
       check<IoError>(exists(path), path, ": no such file or folder");
       if (path.ends_with(".json")) {
         const std::size_t slash = path.rfind('/');
-        checkpoint.add_shards(path, slash == std::string::npos ? "" : path.substr(0, slash));
+        checkpoint.add_shards(path, slash == std::string::npos ? "" : path.substr(0, slash + 1));
       } else {
         checkpoint.add_file(path);
       }
@@ -135,8 +136,8 @@ class Checkpoint {
                        index, ": 'weight_map' must be an object from tensors to files");
     std::map<std::string, std::size_t> shards;  // file name to its position in files_
     for (const auto& [tensor, value] : json["weight_map"].items()) {
-      check<FormatError>(value.is_string(), index, ": the file of tensor '",
-                         detail::Printable{tensor}, "' must be text");
+      check<FormatError>(value.is_string(), detail::TensorLabel{index, tensor},
+                         ": its file must be text");
       const auto& name = value.get_ref<const std::string&>();
       const bool plain = !name.empty() && name != "." && name != ".." &&
                          name.find_first_of(std::string_view("/\\\0", 3)) == std::string::npos;
@@ -145,7 +146,7 @@ class Checkpoint {
       shards.emplace(name, 0);
     }
     for (auto& [name, position] : shards) {
-      const std::string path = folder.empty() ? name : join_path(folder, name);
+      const std::string path = join_path(folder, name);
       check<IoError>(exists(path), path, ": is listed in ", index, " but missing");
       position = files_.size();
       add_file(path);

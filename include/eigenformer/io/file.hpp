@@ -14,6 +14,7 @@
 #include <cstring>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "eigenformer/base/error.hpp"
 
@@ -90,20 +91,19 @@ class AtomicFile {
   void write(const void* data, std::size_t size) {
     check<IoError>(file_ != nullptr, path_, ": written to after commit()");
     if (size == 0) return;
-    check<IoError>(std::fwrite(data, 1, size, file_) == size, path_,
-                   ": cannot be written: ", std::strerror(errno));
+    const std::size_t written = std::fwrite(data, 1, size, file_);
+    check<IoError>(written == size, path_, ": cannot be written: ", std::strerror(errno));
   }
   void write(std::string_view text) { write(text.data(), text.size()); }
 
   /// Flushes to the disk and takes the final name.
   void commit() {
     check<IoError>(file_ != nullptr, path_, ": committed twice");
-    check<IoError>(std::fflush(file_) == 0 && ::fsync(::fileno(file_)) == 0, path_,
-                   ": cannot be written: ", std::strerror(errno));
-    const int closed = std::fclose(file_);
-    file_ = nullptr;
-    check<IoError>(closed == 0 && std::rename(temporary_.c_str(), path_.c_str()) == 0, path_,
-                   ": cannot be written: ", std::strerror(errno));
+    bool done = std::fflush(file_) == 0 && ::fsync(::fileno(file_)) == 0;
+    check<IoError>(done, path_, ": cannot be written: ", std::strerror(errno));
+    done = std::fclose(std::exchange(file_, nullptr)) == 0 &&
+           std::rename(temporary_.c_str(), path_.c_str()) == 0;
+    check<IoError>(done, path_, ": cannot be written: ", std::strerror(errno));
     committed_ = true;
     sync_folder();
   }

@@ -27,6 +27,29 @@ inline constexpr int max_json_depth = 128;
 
 namespace detail {
 
+/// Text from a file, written in an error message cut off and with control characters visible.
+struct Printable {
+  std::string_view text;
+
+  [[nodiscard]] std::string to_string() const {
+    constexpr std::size_t longest = 200;
+    constexpr std::string_view digits = "0123456789abcdef";
+    std::string out;
+    for (const char c : text.substr(0, longest)) {
+      const auto byte = static_cast<unsigned char>(c);
+      if (byte < 0x20 || byte == 0x7f) {
+        out += "\\x";
+        out += digits[byte >> 4];
+        out += digits[byte & 15u];
+      } else {
+        out += c;
+      }
+    }
+    if (text.size() > longest) out += "...";
+    return out;
+  }
+};
+
 /// What nlohmann's parser says, without its "[json.exception.parse_error.101] " in front.
 [[nodiscard]] inline std::string_view json_reason(std::string_view what) noexcept {
   const std::size_t bracket = what.find("] ");
@@ -75,14 +98,15 @@ class JsonBuilder final : public JsonEvents {
   bool key(std::string& name) override {
     auto& object = open_.back()->get_ref<Json::object_t&>();
     const auto [place, inserted] = object.try_emplace(std::move(name));
-    check<FormatError>(inserted, source_, ": key '", place->first, "' appears twice in one object");
+    check<FormatError>(inserted, source_, ": key '", Printable{place->first},
+                       "' appears twice in one object");
     slot_ = &place->second;
     return true;
   }
 
   bool parse_error(std::size_t, const std::string&,
                    const nlohmann::detail::exception& problem) override {
-    fail<FormatError>(source_, ": invalid JSON: ", json_reason(problem.what()));
+    fail<FormatError>(source_, ": invalid JSON: ", Printable{json_reason(problem.what())});
   }
 
  private:

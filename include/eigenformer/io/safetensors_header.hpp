@@ -98,29 +98,6 @@ inline constexpr std::array<SafetensorsType, 22> safetensors_types = {{
   return nullptr;
 }
 
-/// Text from a file, written in an error message cut off and with control characters visible.
-struct Printable {
-  std::string_view text;
-
-  [[nodiscard]] std::string to_string() const {
-    constexpr std::size_t longest = 200;
-    constexpr std::string_view digits = "0123456789abcdef";
-    std::string out;
-    for (const char c : text.substr(0, longest)) {
-      const auto byte = static_cast<unsigned char>(c);
-      if (byte < 0x20 || byte == 0x7f) {
-        out += "\\x";
-        out += digits[byte >> 4];
-        out += digits[byte & 15u];
-      } else {
-        out += c;
-      }
-    }
-    if (text.size() > longest) out += "...";
-    return out;
-  }
-};
-
 /// How errors name a tensor of a file.
 struct TensorLabel {
   std::string_view file;
