@@ -46,7 +46,9 @@ class Bpe final : public TokenModel {
       : vocabulary_(std::move(vocabulary)), options_(std::move(options)), ranks_(merges.size()) {
     merged_.reserve(merges.size());
     std::string joined;
-    for (const auto& [left, right] : merges) {
+    for (const auto& pair : merges) {
+      const std::string_view left = pair.first;  // clang 14 captures no structured bindings
+      const std::string_view right = pair.second;
       const auto part = [&](std::string_view token) {
         const std::optional<TokenId> id = vocabulary_.find(token);
         check<FormatError>(id.has_value(), source, ": merge ", merged_.size() + 1, " ('", left,
@@ -57,7 +59,7 @@ class Bpe final : public TokenModel {
       check<FormatError>(right.size() >= prefix, source, ": merge ", merged_.size() + 1, " ('",
                          left, "' and '", right, "'): the second part lacks the prefix '",
                          options_.continuing_subword_prefix, "'");
-      joined.assign(left).append(right, prefix, std::string::npos);
+      joined.assign(left).append(right.substr(prefix));
       // Of two equal merges the later one counts.
       ranks_.insert(part(left), part(right), static_cast<std::uint32_t>(merged_.size()));
       merged_.push_back(part(joined));
@@ -216,7 +218,11 @@ class Bpe final : public TokenModel {
 
   /// Merges with a heap of (rank, place); symbols that were merged away get size 0.
   void merge(ModelScratch& scratch) const {
-    auto& [ids, sizes, previous, next, heap] = scratch;
+    auto& ids = scratch.ids;
+    auto& sizes = scratch.sizes;
+    auto& previous = scratch.previous;
+    auto& next = scratch.next;
+    auto& heap = scratch.heap;
     const auto later = [](std::uint64_t a, std::uint64_t b) { return a > b; };
     const std::size_t count = ids.size();
     previous.resize(count);
