@@ -21,7 +21,7 @@ for compiler in "$@"; do
     build=$scratch/$compiler-$way
     mkdir "$build"
     awk -v to="$build/readme_" '
-      /^```cpp$/ { file = to ++count ".cpp"; next }
+      /^```cpp$/ { file = to (++count) ".cpp"; next }
       /^```$/ { file = ""; next }
       file { print > file }' "$root/README.md"
     echo "== $compiler, $way"
