@@ -1,0 +1,26 @@
+// Reference of dropout: y[i] = x[i] / (1 - p) where the draw at position first + i is at least p,
+// else 0.
+#pragma once
+
+#include "eigenformer/kernels/dropout.hpp"
+#include "eigenformer/kernels/reference/wide.hpp"
+
+namespace eigenformer::kernels::reference {
+
+/// The factor of the number at `position`: 0, or 1 / (1 - p); 1 without a generator.
+template <class Scalar>
+[[nodiscard]] Wide<Scalar> dropout_factor(const DropoutPattern& pattern, Index position) {
+  if (pattern.rng == nullptr) return 1;
+  const double draw = pattern.rng->uniform(pattern.stream, static_cast<std::uint64_t>(position));
+  return draw < pattern.probability ? 0 : 1 / (1 - Wide<Scalar>(pattern.probability));
+}
+
+/// y = x with some numbers dropped, for n numbers from position `first` on; y may be x.
+template <class Scalar>
+void dropout(const DropoutPattern& pattern, const Scalar* x, Scalar* y, Index n, Index first) {
+  for (Index i = 0; i < n; ++i) {
+    y[i] = static_cast<Scalar>(x[i] * dropout_factor<Scalar>(pattern, first + i));
+  }
+}
+
+}  // namespace eigenformer::kernels::reference

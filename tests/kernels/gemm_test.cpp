@@ -1,0 +1,151 @@
+// Products against their reference, at sizes around the tiles' borders.
+#include "eigenformer/kernels/gemm.hpp"
+
+#include "eigenformer/kernels/reference/gemm.hpp"
+
+#include "support.hpp"
+
+namespace ef = eigenformer;
+namespace kernels = ef::kernels;
+namespace reference = ef::kernels::reference;
+using ef::Index;
+using ef::testing::close;
+using ef::testing::Strided;
+using kernels::Layout;
+
+namespace {
+
+struct Sizes {
+  Index m, n, k;
+};
+// The last but one has more than 16 tiles' worth of columns, the last more than one cache block.
+constexpr Sizes sizes[] = {{0, 3, 2},   {3, 0, 2},      {3, 2, 0},    {0, 0, 0},     {1, 1, 1},
+                           {2, 3, 5},   {7, 11, 13},    {64, 64, 64}, {65, 67, 63},  {1, 129, 300},
+                           {130, 1, 8}, {130, 131, 37}, {5, 1040, 7}, {33, 130, 521}};
+
+template <class Scalar>
+Strided<Scalar> left(Layout layout, const Sizes& s) {
+  return layout == Layout::a_transposed ? Strided<Scalar>(s.k, s.m, 1)
+                                        : Strided<Scalar>(s.m, s.k, 1);
+}
+template <class Scalar>
+Strided<Scalar> right(Layout layout, const Sizes& s) {
+  return layout == Layout::b_transposed ? Strided<Scalar>(s.n, s.k, 2)
+                                        : Strided<Scalar>(s.k, s.n, 2);
+}
+
+template <class Scalar>
+class Gemm : public ::testing::Test {};
+using Scalars = ::testing::Types<float, double>;
+TYPED_TEST_SUITE(Gemm, Scalars);
+
+}  // namespace
+
+TYPED_TEST(Gemm, EveryLayout) {
+  using Scalar = TypeParam;
+  ef::ThreadPool pool(2);
+  for (const Layout layout : {Layout::plain, Layout::a_transposed, Layout::b_transposed}) {
+    for (const Sizes& s : sizes) {
+      const auto a = left<Scalar>(layout, s);
+      const auto b = right<Scalar>(layout, s);
+      for (const bool accumulate : {false, true}) {
+        Strided<Scalar> found(s.m, s.n, 3);
+        Strided<Scalar> expected(s.m, s.n, 3);
+        kernels::gemm<Scalar>(pool, layout, a.view(), b.view(), found.view(), accumulate);
+        reference::gemm<Scalar>(layout, a.view(), b.view(), expected.view(), accumulate);
+        EXPECT_TRUE(close(found, expected)) << s.m << ' ' << s.n << ' ' << s.k << " layout "
+                                            << static_cast<int>(layout) << ' ' << accumulate;
+      }
+    }
+  }
+}
+
+TYPED_TEST(Gemm, WithoutAccumulateOldNumbersDoNotMatter) {
+  using Scalar = TypeParam;
+  ef::ThreadPool pool(1);
+  const Strided<Scalar> a(3, 4, 1);
+  const Strided<Scalar> b(4, 5, 2);
+  Strided<Scalar> found(3, 5, 3);
+  for (Index i = 0; i < 3; ++i) {
+    std::fill_n(found.view().row(i), 5, std::numeric_limits<Scalar>::quiet_NaN());
+  }
+  Strided<Scalar> expected(3, 5, 3);
+  kernels::gemm<Scalar>(pool, Layout::plain, a.view(), b.view(), found.view());
+  reference::gemm<Scalar>(Layout::plain, a.view(), b.view(), expected.view());
+  EXPECT_TRUE(close(found, expected));
+}
+
+TYPED_TEST(Gemm, DoesNotDependOnTheThreads) {
+  using Scalar = TypeParam;
+  for (const Layout layout : {Layout::plain, Layout::a_transposed, Layout::b_transposed}) {
+    const Sizes s{37, 333, 70};
+    const auto a = left<Scalar>(layout, s);
+    const auto b = right<Scalar>(layout, s);
+    ef::testing::expect_same_for_any_pool([&](ef::ThreadPool& pool) {
+      Strided<Scalar> c(s.m, s.n, 3);
+      kernels::gemm<Scalar>(pool, layout, a.view(), b.view(), c.view(), true);
+      return c;
+    });
+  }
+}
+
+TYPED_TEST(Gemm, LinearWithEveryEpilogue) {
+  using Scalar = TypeParam;
+  ef::ThreadPool pool(2);
+  for (const Sizes& s : sizes) {
+    const Strided<Scalar> x(s.m, s.k, 1);
+    const Strided<Scalar> weight(s.n, s.k, 2);
+    const Strided<Scalar> bias(1, s.n, 3);
+    for (int activation = 0; activation < ef::testing::all_activations; ++activation) {
+      const bool has_bias = activation % 2 == 0;
+      for (const bool keeps : {false, true}) {
+        const auto run = [&](Strided<Scalar>& y, Strided<Scalar>& z, auto&& linear) {
+          kernels::Epilogue<Scalar> epilogue;
+          epilogue.bias = has_bias ? bias.data() : nullptr;
+          epilogue.activation = static_cast<ef::Activation>(activation);
+          if (keeps) epilogue.pre_activation = z.view();
+          linear(epilogue, y.view());
+        };
+        Strided<Scalar> found(s.m, s.n, 4);
+        Strided<Scalar> found_z(s.m, s.n, 5, 1);
+        Strided<Scalar> expected = found;
+        Strided<Scalar> expected_z = found_z;
+        run(found, found_z, [&](const auto& epilogue, ef::MatrixView<Scalar> y) {
+          kernels::linear<Scalar>(pool, x.view(), weight.view(), epilogue, y);
+        });
+        run(expected, expected_z, [&](const auto& epilogue, ef::MatrixView<Scalar> y) {
+          reference::linear<Scalar>(x.view(), weight.view(), epilogue, y);
+        });
+        const double epsilons = 16 + 16 * std::sqrt(double(s.k));
+        EXPECT_TRUE(close(found, expected, epsilons))
+            << s.m << ' ' << s.n << ' ' << s.k << " activation " << activation;
+        EXPECT_TRUE(close(found_z, expected_z, epsilons));
+      }
+    }
+  }
+}
+
+TYPED_TEST(Gemm, LinearDoesNotDependOnTheThreads) {
+  using Scalar = TypeParam;
+  const Strided<Scalar> x(31, 70, 1);
+  const Strided<Scalar> weight(333, 70, 2);
+  const Strided<Scalar> bias(1, 333, 3);
+  ef::testing::expect_same_for_any_pool([&](ef::ThreadPool& pool) {
+    Strided<Scalar> y(31, 333, 4);
+    kernels::linear<Scalar>(pool, x.view(), weight.view(), {bias.data(), ef::Activation::gelu, {}},
+                            y.view());
+    return y;
+  });
+}
+
+TYPED_TEST(Gemm, ColumnSums) {
+  using Scalar = TypeParam;
+  for (const Index rows : {0, 1, 7, 130}) {
+    const Strided<Scalar> x(rows, 5, 1);
+    Strided<Scalar> found(1, 5, 2);
+    Strided<Scalar> expected(1, 5, 2);
+    kernels::add_column_sums<Scalar>(x.view(), found.data());
+    reference::add_column_sums<Scalar>(x.view(), expected.data());
+    EXPECT_TRUE(close(found, expected));
+  }
+}
