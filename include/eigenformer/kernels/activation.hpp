@@ -44,14 +44,16 @@ void with_activation(Activation activation, Use&& use) {
     static Scalar value(Scalar x) { return Scalar(0.5) * x * (Scalar(1) + bend(x)); }
     static Scalar slope(Scalar x) {
       const Scalar t = bend(x);
+      const Scalar bent = Scalar(1) - t * t;
+      if (bent == Scalar(0)) return Scalar(0.5) * (Scalar(1) + t);  // inner may be infinite
       const Scalar inner =
           gelu_tanh_scale<Scalar> * (Scalar(1) + Scalar(3 * gelu_tanh_cubic) * x * x);
-      return Scalar(0.5) * (Scalar(1) + t + x * (Scalar(1) - t * t) * inner);
+      return Scalar(0.5) * (Scalar(1) + t + x * bent * inner);
     }
   };
   struct Relu {
     static Scalar value(Scalar x) { return x < Scalar(0) ? Scalar(0) : x; }  // keeps NaN
-    static Scalar slope(Scalar x) { return x > Scalar(0) ? Scalar(1) : Scalar(0); }
+    static Scalar slope(Scalar x) { return x <= Scalar(0) ? Scalar(0) : Scalar(1); }
   };
   struct Silu {
     static Scalar value(Scalar x) { return x / (Scalar(1) + std::exp(-x)); }

@@ -1,7 +1,7 @@
 // Scaled dot-product attention (arXiv:1706.03762) over packed segments:
 //   softmax(q k^T scale + mask) v, for each segment and head by itself.
 // Masked scores become the lowest finite number, as in HF's eager attention: a query that may see
-// nothing attends to all keys of its segment alike.
+// nothing attends to all keys of its segment alike, and its scores have no gradient.
 #pragma once
 
 #include <algorithm>
@@ -85,16 +85,17 @@ struct Attention {
     return segments() * heads * scratch_per_task();
   }
 
-  /// Scales and masks the scores of one query against its segment's keys.
-  void mask_row(Scalar* scores, Index query_row, const Part& part) const noexcept {
-    constexpr Scalar hidden = std::numeric_limits<Scalar>::lowest();
+  /// Scales one query's row of scores, or of their gradients, and puts `hidden` where the query
+  /// does not see the key of its segment.
+  void scale_and_mask(Scalar* row, Index query_row, const Part& part,
+                      Scalar hidden) const noexcept {
     const Index keys = part.key.rows;
     const Index visible = causal ? query_row + 1 + keys - part.query.rows : keys;
     for (Index j = 0; j < keys; ++j) {
       const bool seen =
           j < visible &&
           (key_mask.empty() || key_mask[static_cast<std::size_t>(part.key_begin + j)] != 0);
-      scores[j] = seen ? scores[j] * scale : hidden;
+      row[j] = seen ? row[j] * scale : hidden;
     }
   }
 };
@@ -118,7 +119,8 @@ void attention_forward(ThreadPool& pool, const Attention<Scalar>& attention, Sca
                         scores);
       const Index first = part.probabilities + begin * keys;
       for (Index i = 0; i < count; ++i) {
-        attention.mask_row(scores.row(i), begin + i, part);
+        attention.scale_and_mask(scores.row(i), begin + i, part,
+                                 std::numeric_limits<Scalar>::lowest());
         softmax_row(scores.row(i), scores.row(i), keys);
       }
       if (probabilities != nullptr) {
@@ -167,7 +169,7 @@ void attention_backward(ThreadPool& pool, const Attention<Scalar>& attention,
     if (drops) attention.dropout.apply(work.data, work.data, queries * keys, part.probabilities);
     for (Index i = 0; i < queries; ++i) {
       softmax_row_backward(p.row(i), work.row(i), work.row(i), keys);
-      for (Index j = 0; j < keys; ++j) work.row(i)[j] *= attention.scale;
+      attention.scale_and_mask(work.row(i), i, part, Scalar(0));
     }
     gemm_tile<Scalar>(
         Layout::plain, work, part.key,
