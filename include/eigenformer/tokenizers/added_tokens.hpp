@@ -116,10 +116,12 @@ class AddedTokens {
           (token.single_word && !stands_alone(text, match))) {
         continue;
       }
+      // A token that begins in white space that the one before it took: HF keeps both, overlapping,
+      // unless this one strips to the left, which leaves nothing of it.
       const std::size_t begin = token.lstrip ? strip_left(text, done, match.begin) : match.begin;
       const std::size_t end = token.rstrip ? strip_right(text, match.end) : match.end;
       if (begin > done) emit(done, begin, none);
-      emit(begin, end, match.pattern);
+      if (begin < end) emit(begin, end, match.pattern);
       done = end;
     }
     if (done < text.size()) emit(done, text.size(), none);
@@ -135,6 +137,7 @@ class AddedTokens {
 
   static std::size_t strip_left(std::string_view text, std::size_t from, std::size_t at) {
     const UnicodeClasses& classes = UnicodeClasses::instance();
+    if (at < from) return from;
     while (at > from) {
       const Utf8Char before = decode_utf8_before(text.data() + at);
       if (!classes.is_space(before.point)) break;

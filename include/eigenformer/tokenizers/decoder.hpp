@@ -14,8 +14,9 @@ namespace eigenformer::detail {
 class Decoder {
  public:
   /// Throws ConfigError for a decoder that is not supported, by its name.
-  static Decoder from_json(const Json& stage, const std::string& source) {
+  static Decoder from_json(const Json& document, const std::string& source) {
     Decoder made;
+    const Json& stage = json_stage(document, "decoder");
     if (!stage.is_null()) made.add(stage, source);
     return made;
   }

@@ -7,7 +7,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <string>
 #include <string_view>
 #include <vector>
 
@@ -24,6 +23,7 @@ namespace detail {
 class WordMemory {
  public:
   static constexpr std::size_t max_pieces = 8;
+  static constexpr std::size_t max_words = 1 << 15;
 
   struct Entry {
     ShortWord word;
@@ -32,9 +32,9 @@ class WordMemory {
     std::array<TokenId, max_pieces> ids{};
   };
 
-  /// Room for about `words` words, at most 2^15.
+  /// Room for about `words` words, at most `max_words`.
   void reserve(std::size_t words) {
-    const std::size_t wanted = std::bit_ceil(std::clamp<std::size_t>(words, 64, 1 << 15));
+    const std::size_t wanted = std::bit_ceil(std::min(words, max_words));
     if (wanted <= entries_.size()) return;
     entries_.assign(wanted, Entry{});
     shift_ = 64 - std::countr_zero(wanted);
@@ -42,17 +42,26 @@ class WordMemory {
 
   void clear() { entries_.clear(); }
 
-  /// Where the word is, or would be: there if its `word` is equal. reserve() comes first.
-  [[nodiscard]] Entry& at(std::uint64_t hash) noexcept { return entries_[hash >> shift_]; }
+  /// Where the word is, or would be: there if its `word` is equal. Null where there is no room.
+  [[nodiscard]] Entry* at(std::uint64_t hash) noexcept {
+    return entries_.empty() ? nullptr : &entries_[hash >> shift_];
+  }
 
  private:
   std::vector<Entry> entries_;
-  int shift_ = 64;
+  int shift_ = 0;
 };
 
-/// The tokens of one text, without the template's.
+/// A token of a text, before the template adds its own.
+struct Token {
+  TokenId id;
+  ByteSpan span;
+  std::int32_t word;
+};
+
 struct TextTokens {
-  /// An added token's white space at its ends, in characters: part of its span until it is trimmed.
+  /// White space at the ends of an added token, in characters: part of its span until it is
+  /// trimmed.
   struct Added {
     std::size_t index;
     std::uint32_t leading;
@@ -61,17 +70,13 @@ struct TextTokens {
 
   std::string_view text;  ///< valid UTF-8, which spans count in
   RepairedText repaired;  ///< `text`, where the input was not valid
-  std::vector<TokenId> ids;
-  std::vector<ByteSpan> spans;
-  std::vector<std::int32_t> words;
+  std::vector<Token> tokens;
   std::vector<Added> added;
 
   void clear() {
     repaired.text.clear();
     repaired.origin.clear();
-    ids.clear();
-    spans.clear();
-    words.clear();
+    tokens.clear();
     added.clear();
   }
 };

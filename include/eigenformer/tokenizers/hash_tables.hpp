@@ -120,6 +120,7 @@ struct ShortWord {
     high |= std::uint64_t{size} << 56;
   }
 
+  [[nodiscard]] std::size_t size() const noexcept { return high >> 56; }
   [[nodiscard]] std::uint64_t hash() const noexcept {
     return mix(low ^ high * 0xD6E8FEB86659FD93U);
   }

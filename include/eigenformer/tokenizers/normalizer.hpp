@@ -10,6 +10,13 @@
 
 namespace eigenformer::detail {
 
+/// A stage of tokenizer.json, or null where it is not there.
+[[nodiscard]] inline const Json& json_stage(const Json& document, const char* key) {
+  static const Json nothing = nullptr;
+  const auto found = document.find(key);
+  return found == document.end() ? nothing : *found;
+}
+
 /// The `type` of a stage in tokenizer.json; throws FormatError where there is none.
 [[nodiscard]] inline const std::string& stage_type(const Json& stage, const std::string& source,
                                                    std::string_view what) {
@@ -38,7 +45,8 @@ struct AlignedText {
 class Normalizer {
  public:
   /// Throws ConfigError for a normalizer that is not supported, by its name.
-  static Normalizer from_json(const Json& stage, const std::string& source) {
+  static Normalizer from_json(const Json& document, const std::string& source) {
+    const Json& stage = json_stage(document, "normalizer");
     if (!stage.is_null()) {
       fail<ConfigError>(source, ": normalizer '", stage_type(stage, source, "normalizer"),
                         "' is not supported");

@@ -26,13 +26,30 @@ using Template = std::vector<TemplatePart>;
 class PostProcessor {
  public:
   /// Throws ConfigError for a post-processor that is not supported, by its name.
-  static PostProcessor from_json(const Json& stage, const std::string& source) {
+  static PostProcessor from_json(const Json& document, const std::string& source) {
     PostProcessor made;
+    const Json& stage = json_stage(document, "post_processor");
     if (!stage.is_null()) made.add(stage, source);
     return made;
   }
 
   [[nodiscard]] const Template& parts(bool pair) const noexcept { return pair ? pair_ : single_; }
+
+  /// Whether any token has a type other than 0.
+  [[nodiscard]] bool has_types(bool pair) const noexcept {
+    for (const TemplatePart& part : parts(pair)) {
+      if (part.type_id != 0) return true;
+    }
+    return false;
+  }
+
+  /// Whether the second text of a pair stands before the first.
+  [[nodiscard]] bool second_first(bool pair) const noexcept {
+    for (const TemplatePart& part : parts(pair)) {
+      if (part.sequence >= 0) return part.sequence == 1;
+    }
+    return false;
+  }
 
   /// How many special tokens the template adds.
   [[nodiscard]] std::size_t added(bool pair) const noexcept {

@@ -13,8 +13,9 @@ namespace eigenformer::detail {
 class PreTokenizer {
  public:
   /// Throws ConfigError for a pre-tokenizer that is not supported, by its name.
-  static PreTokenizer from_json(const Json& stage, const std::string& source) {
+  static PreTokenizer from_json(const Json& document, const std::string& source) {
     PreTokenizer made;
+    const Json& stage = json_stage(document, "pre_tokenizer");
     if (!stage.is_null()) made.add(stage, source);
     return made;
   }

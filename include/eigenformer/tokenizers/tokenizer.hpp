@@ -1,13 +1,12 @@
 // The tokenizer: text to ids and back, exactly as Hugging Face tokenizers does it, read from the
 // published files. Stages: added tokens > normalizer > pre-tokenizer > model > truncation >
-// post-processor, and a decoder for the way back. Offsets are kept throughout.
+// post-processor, and a decoder for the way back.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
-#include <cstdint>
 #include <initializer_list>
-#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -17,19 +16,16 @@
 
 #include "eigenformer/base/batch.hpp"
 #include "eigenformer/base/error.hpp"
+#include "eigenformer/base/function_ref.hpp"
 #include "eigenformer/io/file.hpp"
 #include "eigenformer/io/json.hpp"
 #include "eigenformer/threading/thread_pool.hpp"
-#include "eigenformer/tokenizers/added_tokens.hpp"
 #include "eigenformer/tokenizers/decoder.hpp"
 #include "eigenformer/tokenizers/encode_cache.hpp"
 #include "eigenformer/tokenizers/encoding.hpp"
-#include "eigenformer/tokenizers/normalizer.hpp"
+#include "eigenformer/tokenizers/pipeline.hpp"
 #include "eigenformer/tokenizers/post_processor.hpp"
-#include "eigenformer/tokenizers/pre_tokenizer.hpp"
-#include "eigenformer/tokenizers/token_model.hpp"
 #include "eigenformer/tokenizers/tokenizer_files.hpp"
-#include "eigenformer/tokenizers/unicode.hpp"
 
 namespace eigenformer {
 
@@ -48,13 +44,14 @@ class Tokenizer {
   /// format are a FormatError; a file that cannot be read is an IoError.
   [[nodiscard]] static Tokenizer from_pretrained(const std::string& folder) {
     const std::string path = folder + "/tokenizer.json";
+    const bool one_file = exists(path);
+    check<IoError>(one_file || exists(folder + "/vocab.json"), folder,
+                   ": has neither tokenizer.json nor vocab.json with merges.txt");
     Tokenizer made;
-    if (exists(path)) {
+    if (one_file) {
       made.document_ = read_file(path);
       made.read(parse_json(made.document_, path), path);
     } else {
-      check<IoError>(exists(folder + "/vocab.json"), folder,
-                     ": has neither tokenizer.json nor vocab.json with merges.txt");
       const Json document = detail::tokenizer_json_of_vocabulary(folder);
       made.document_ = document.dump();
       made.read(document, folder + "/vocab.json, merges.txt");
@@ -81,15 +78,15 @@ class Tokenizer {
 
   /// The tokens of one text. Throws ConfigError for a truncation that cannot be done.
   [[nodiscard]] Encoding encode(std::string_view text, const EncodeOptions& options = {}) const {
-    const Borrowed memory(*this, options, text.size());
-    return encode_one(text, nullptr, options, *memory.memory);
+    Borrowed memory(pipeline_, options, text.size());
+    return encode_one({text, std::nullopt}, options, *memory);
   }
 
   /// The tokens of a pair of texts, as the model's template joins them.
   [[nodiscard]] Encoding encode(std::string_view text, std::string_view pair,
                                 const EncodeOptions& options = {}) const {
-    const Borrowed memory(*this, options, text.size() + pair.size());
-    return encode_one(text, &pair, options, *memory.memory);
+    Borrowed memory(pipeline_, options, text.size() + pair.size());
+    return encode_one({text, pair}, options, *memory);
   }
 
   /// The tokens of many texts, packed for a model; with a pool, over its threads. The result does
@@ -97,22 +94,14 @@ class Tokenizer {
   [[nodiscard]] Batch encode_batch(std::span<const std::string_view> texts,
                                    const EncodeOptions& options = {},
                                    ThreadPool* pool = nullptr) const {
-    return pack(encode_all(
-        texts.size(),
-        [&](std::size_t i) {
-          return Input{texts[i], std::nullopt};
-        },
-        ids_of(options), pool));
+    const auto input_at = [&](std::size_t i) { return Input{texts[i], std::nullopt}; };
+    return pack_all(texts.size(), input_at, options, pool);
   }
   [[nodiscard]] Batch encode_batch(std::span<const std::string> texts,
                                    const EncodeOptions& options = {},
                                    ThreadPool* pool = nullptr) const {
-    return pack(encode_all(
-        texts.size(),
-        [&](std::size_t i) {
-          return Input{texts[i], std::nullopt};
-        },
-        ids_of(options), pool));
+    const auto input_at = [&](std::size_t i) { return Input{texts[i], std::nullopt}; };
+    return pack_all(texts.size(), input_at, options, pool);
   }
   [[nodiscard]] Batch encode_batch(std::initializer_list<std::string_view> texts,
                                    const EncodeOptions& options = {},
@@ -122,44 +111,28 @@ class Tokenizer {
   [[nodiscard]] Batch encode_batch(std::span<const TextPair> pairs,
                                    const EncodeOptions& options = {},
                                    ThreadPool* pool = nullptr) const {
-    return pack(encode_all(
-        pairs.size(),
-        [&](std::size_t i) {
-          return Input{pairs[i].first, pairs[i].second};
-        },
-        ids_of(options), pool));
+    const auto input_at = [&](std::size_t i) { return Input{pairs[i].first, pairs[i].second}; };
+    return pack_all(pairs.size(), input_at, options, pool);
   }
 
   /// The same with everything that encode() tells of each text.
   [[nodiscard]] std::vector<Encoding> encode_each(std::span<const std::string_view> texts,
                                                   const EncodeOptions& options = {},
                                                   ThreadPool* pool = nullptr) const {
-    return encode_all(
-        texts.size(),
-        [&](std::size_t i) {
-          return Input{texts[i], std::nullopt};
-        },
-        options, pool);
+    const auto input_at = [&](std::size_t i) { return Input{texts[i], std::nullopt}; };
+    return encode_all(texts.size(), input_at, options, pool);
   }
   [[nodiscard]] std::vector<Encoding> encode_each(std::span<const std::string> texts,
                                                   const EncodeOptions& options = {},
                                                   ThreadPool* pool = nullptr) const {
-    return encode_all(
-        texts.size(),
-        [&](std::size_t i) {
-          return Input{texts[i], std::nullopt};
-        },
-        options, pool);
+    const auto input_at = [&](std::size_t i) { return Input{texts[i], std::nullopt}; };
+    return encode_all(texts.size(), input_at, options, pool);
   }
   [[nodiscard]] std::vector<Encoding> encode_each(std::span<const TextPair> pairs,
                                                   const EncodeOptions& options = {},
                                                   ThreadPool* pool = nullptr) const {
-    return encode_all(
-        pairs.size(),
-        [&](std::size_t i) {
-          return Input{pairs[i].first, pairs[i].second};
-        },
-        options, pool);
+    const auto input_at = [&](std::size_t i) { return Input{pairs[i].first, pairs[i].second}; };
+    return encode_all(pairs.size(), input_at, options, pool);
   }
 
   /// The text that ids stand for. As in HF, an id without a token adds nothing; a negative one is a
@@ -170,8 +143,8 @@ class Tokenizer {
     bool first = true;
     for (const TokenId id : ids) {
       check<ShapeError>(id >= 0, "tokenizer: cannot decode id ", id);
-      const std::optional<std::string_view> token = spelling(id);
-      if (!token || (skip_special_tokens && is_special(id))) continue;
+      const std::optional<std::string_view> token = pipeline_.find(id);
+      if (!token || (skip_special_tokens && pipeline_.is_special(id))) continue;
       decoder_.append(bytes, *token, first);
       first = false;
     }
@@ -184,28 +157,22 @@ class Tokenizer {
 
   /// The id of a token by its spelling in the vocabulary, which is not text: " the" is "Ġthe".
   [[nodiscard]] std::optional<TokenId> token_to_id(std::string_view token) const noexcept {
-    for (const detail::AddedToken& added : added_.all()) {
-      if (added.content == token) return added.id;
-    }
-    return model_->vocabulary().find(token);
+    return pipeline_.find(token);
   }
 
   /// The spelling of a token; throws ShapeError where there is none with this id.
   [[nodiscard]] std::string_view id_to_token(TokenId id) const {
-    const std::optional<std::string_view> token = spelling(id);
+    const std::optional<std::string_view> token = pipeline_.find(id);
     check<ShapeError>(token.has_value(), "tokenizer: no token has id ", id, "; there are ",
                       vocab_size());
     return *token;
   }
 
   /// How many tokens there are, added ones included.
-  [[nodiscard]] Index vocab_size() const noexcept { return vocab_size_; }
+  [[nodiscard]] Index vocab_size() const noexcept { return pipeline_.vocab_size(); }
 
   /// Whether decoding may skip this token.
-  [[nodiscard]] bool is_special(TokenId id) const noexcept {
-    const detail::AddedToken* token = added_by_id(id);
-    return token != nullptr && token->special;
-  }
+  [[nodiscard]] bool is_special(TokenId id) const noexcept { return pipeline_.is_special(id); }
 
   /// The ids of the special tokens; throw ConfigError where the tokenizer has none in this role.
   [[nodiscard]] TokenId bos_token_id() const { return role(detail::SpecialRole::bos); }
@@ -227,43 +194,34 @@ class Tokenizer {
     std::optional<std::string_view> pair;
   };
 
-  /// White space at a token's ends, in characters; 255 means: count it.
-  struct Margins {
-    std::uint8_t leading = 0;
-    std::uint8_t trailing = 0;
+  /// The windows of each text; one alone where nothing is truncated.
+  struct Windows {
+    std::vector<detail::Window> of[2];
   };
 
   /// The caller's memory, or one for this call.
-  struct Borrowed {
-    Borrowed(const Tokenizer& tokenizer, const EncodeOptions& options, std::size_t bytes)
-        : memory(options.cache != nullptr ? &options.cache->memory_ : &own) {
-      if (memory->owner != tokenizer.model_) {
-        memory->words.clear();
-        memory->owner = tokenizer.model_;
+  class Borrowed {
+   public:
+    Borrowed(const detail::Pipeline& pipeline, const EncodeOptions& options, std::size_t bytes)
+        : memory_(options.cache != nullptr ? &options.cache->memory_ : &own_) {
+      if (memory_->owner != pipeline.model()) {
+        memory_->words.clear();
+        memory_->owner = pipeline.model();
       }
-      memory->words.reserve(options.cache != nullptr ? 1 << 15 : bytes / 16);
+      // A short text repeats too few of its words to remember them.
+      if (options.cache != nullptr) {
+        memory_->words.reserve(detail::WordMemory::max_words);
+      } else if (bytes >= 1024) {
+        memory_->words.reserve(bytes / 16);
+      }
     }
     Borrowed(const Borrowed&) = delete;
     Borrowed& operator=(const Borrowed&) = delete;
+    detail::EncodeMemory& operator*() noexcept { return *memory_; }
 
-    detail::EncodeMemory own;
-    detail::EncodeMemory* memory;
-  };
-
-  /// A piece of the text: `spans` are the bytes of the text that each of its bytes stands for, or
-  /// null where it is the text itself from `base` on.
-  struct PieceText {
-    std::string_view text;
-    std::size_t base;
-    const ByteSpan* spans;
-
-    /// The bytes of the text that bytes begin..end of the piece stand for: whole characters.
-    [[nodiscard]] ByteSpan place(std::size_t begin, std::size_t end) const noexcept {
-      if (spans != nullptr) return {spans[begin].begin, spans[end - 1].end};
-      while (begin > 0 && detail::is_continuation(text[begin])) --begin;
-      while (end < text.size() && detail::is_continuation(text[end])) ++end;
-      return {static_cast<std::uint32_t>(base + begin), static_cast<std::uint32_t>(base + end)};
-    }
+   private:
+    detail::EncodeMemory own_;
+    detail::EncodeMemory* memory_;
   };
 
   Tokenizer() = default;
@@ -275,61 +233,17 @@ class Tokenizer {
     const auto version = document.find("version");
     check<ConfigError>(version == document.end() || *version == "1.0", source,
                        ": version must be \"1.0\"");
-    const auto stage = [&](const char* key) -> const Json& {
-      static const Json nothing = nullptr;
-      const auto found = document.find(key);
-      return found == document.end() ? nothing : *found;
-    };
-    normalizer_ = detail::Normalizer::from_json(stage("normalizer"), source);
-    pre_tokenizer_ = detail::PreTokenizer::from_json(stage("pre_tokenizer"), source);
-    post_processor_ = detail::PostProcessor::from_json(stage("post_processor"), source);
-    decoder_ = detail::Decoder::from_json(stage("decoder"), source);
-    model_ = detail::read_model(stage("model"), pre_tokenizer_.byte_level(), source);
-    read_added_tokens(stage("added_tokens"), source);
+    post_processor_ = detail::PostProcessor::from_json(document, source);
+    decoder_ = detail::Decoder::from_json(document, source);
+    pipeline_ = detail::Pipeline(document, source);
     for (const bool pair : {false, true}) {
       for (const detail::TemplatePart& part : post_processor_.parts(pair)) {
         for (const TokenId id : part.ids) {
-          check<FormatError>(spelling(id).has_value(), source, ": post_processor: no token has id ",
-                             id);
+          check<FormatError>(pipeline_.find(id).has_value(), source,
+                             ": post_processor: no token has id ", id);
         }
       }
     }
-    find_margins();
-    find_whole_words();
-  }
-
-  /// As HF, a token's id is the vocabulary's where it is in it, else the next free one.
-  void read_added_tokens(const Json& entries, const std::string& source) {
-    const detail::Vocabulary& vocabulary = model_->vocabulary();
-    vocab_size_ = static_cast<Index>(vocabulary.size());
-    if (entries.is_null()) return;
-    check<FormatError>(entries.is_array(), source, ": 'added_tokens' must be an array");
-    std::vector<TokenId> file_ids;
-    auto next = static_cast<TokenId>(vocabulary.size());
-    for (const Json& entry : entries) {
-      detail::AddedToken token = detail::read_added_token(entry, source);
-      if (token.content.empty()) continue;
-      file_ids.push_back(token.id);
-      for (const detail::AddedToken& other : added_.all()) {
-        check<FormatError>(other.content != token.content, source, ": added token '", token.content,
-                           "' appears twice");
-      }
-      if (const std::optional<TokenId> id = vocabulary.find(token.content)) {
-        token.id = *id;
-      } else {
-        token.id = next++;
-        ++vocab_size_;
-      }
-      const auto at = static_cast<std::size_t>(token.id);
-      if (at >= added_at_.size()) added_at_.resize(at + 1, -1);
-      added_at_[at] = static_cast<std::int32_t>(added_.all().size());
-      const std::string pattern = token.content;
-      added_.add(std::move(token), pattern);
-    }
-    std::sort(file_ids.begin(), file_ids.end());
-    const auto twice = std::adjacent_find(file_ids.begin(), file_ids.end());
-    check<FormatError>(twice == file_ids.end(), source, ": two added tokens have id ",
-                       twice == file_ids.end() ? 0 : *twice);
   }
 
   void read_roles(const Json& names_file, const Json& config) {
@@ -348,66 +262,6 @@ class Tokenizer {
     }
   }
 
-  static bool is_margin(char32_t point) noexcept {
-    return point == detail::byte_characters[' '] ||
-           detail::UnicodeClasses::instance().is_space(point);
-  }
-
-  static detail::TextTokens::Added count_margins(std::string_view token) noexcept {
-    detail::TextTokens::Added margins{0, 0, 0};
-    for (std::size_t at = 0; at < token.size(); ++margins.leading) {
-      const detail::Utf8Char next = detail::decode_utf8(token.data() + at);
-      if (!is_margin(next.point)) break;
-      at += next.size;
-    }
-    for (std::size_t at = token.size(); at > 0; ++margins.trailing) {
-      const detail::Utf8Char before = detail::decode_utf8_before(token.data() + at);
-      if (!is_margin(before.point)) break;
-      at -= before.size;
-    }
-    return margins;
-  }
-
-  void find_margins() {
-    margins_.resize(model_->vocabulary().end_id());
-    for (std::size_t id = 0; id < margins_.size(); ++id) {
-      const auto token = model_->vocabulary().find(static_cast<TokenId>(id));
-      if (!token) continue;
-      const auto margins = count_margins(*token);
-      margins_[id] = {static_cast<std::uint8_t>(std::min<std::uint32_t>(margins.leading, 255)),
-                      static_cast<std::uint8_t>(std::min<std::uint32_t>(margins.trailing, 255))};
-    }
-  }
-
-  /// Most words of a text are one token. Those that the model does make of the word are listed.
-  void find_whole_words() {
-    const std::size_t count = model_->vocabulary().end_id();
-    whole_words_ = detail::WordTable(model_->vocabulary().size());
-    detail::ModelScratch scratch;
-    std::vector<detail::Piece> pieces;
-    for (std::size_t i = 0; i < count; ++i) {
-      const auto id = static_cast<TokenId>(i);
-      const std::optional<std::string> word = model_->word_of(id);
-      if (!word || word->empty() || word->size() > detail::ShortWord::max_size) continue;
-      model_->encode(*word, scratch, pieces);
-      if (pieces.size() != 1 || pieces[0].id != id || pieces[0].end != word->size()) continue;
-      whole_words_.insert(detail::ShortWord(word->data(), word->size(), word->size()), id);
-    }
-  }
-
-  // ---- tokens ----
-
-  [[nodiscard]] const detail::AddedToken* added_by_id(TokenId id) const noexcept {
-    const auto at = static_cast<std::size_t>(id);
-    if (id < 0 || at >= added_at_.size() || added_at_[at] < 0) return nullptr;
-    return &added_.all()[static_cast<std::size_t>(added_at_[at])];
-  }
-
-  [[nodiscard]] std::optional<std::string_view> spelling(TokenId id) const noexcept {
-    if (const detail::AddedToken* token = added_by_id(id)) return token->content;
-    return model_->vocabulary().find(id);
-  }
-
   [[nodiscard]] TokenId role(detail::SpecialRole which) const {
     const auto at = static_cast<std::size_t>(which);
     check<ConfigError>(roles_[at].has_value(), "tokenizer: there is no ",
@@ -417,149 +271,78 @@ class Tokenizer {
 
   // ---- encoding ----
 
-  /// Fills `out` with the tokens of one text.
-  void tokenize(std::string_view input, const EncodeOptions& options, detail::EncodeMemory& memory,
-                detail::TextTokens& out) const {
-    check<ShapeError>(input.size() < 0xFFFFFFF0U, "tokenizer: a text of ", input.size(),
-                      " bytes; 4 GiB is the limit");
-    out.clear();
-    out.text = input;
-    if (detail::valid_prefix(input) != input.size()) {
-      out.repaired = detail::repair(input);
-      out.text = out.repaired.text;
-    }
-    std::int32_t word = 0;
-    const auto add_token = [&](std::size_t begin, std::size_t end, std::uint32_t number) {
-      auto margins = count_margins(out.text.substr(begin, end - begin));
-      margins.index = out.ids.size();
-      out.added.push_back(margins);
-      out.ids.push_back(added_.all()[number].id);
-      out.spans.push_back({static_cast<std::uint32_t>(begin), static_cast<std::uint32_t>(end)});
-      out.words.push_back(word++);
-    };
-    const bool as_text = options.encode_special_tokens;
-    added_.split(out.text, false, as_text, [&](std::size_t outer, std::size_t end, auto number) {
-      if (number != detail::AddedTokens::none) return add_token(outer, end, number);
-      const std::string_view between = out.text.substr(outer, end - outer);
-      added_.split(between, true, as_text, [&](std::size_t from, std::size_t to, auto inner) {
-        if (inner != detail::AddedTokens::none) return add_token(outer + from, outer + to, inner);
-        tokenize_piece({between.substr(from, to - from), outer + from, nullptr}, memory, out, word);
-      });
-    });
-  }
-
-  void tokenize_piece(const PieceText& piece, detail::EncodeMemory& memory, detail::TextTokens& out,
-                      std::int32_t& word) const {
-    if (pre_tokenizer_.add_prefix_space() && piece.text.front() != ' ' && piece.spans == nullptr) {
-      // The space stands for the first character, together with that character itself.
-      detail::AlignedText spaced;
-      spaced.text = " ";
-      spaced.text += piece.text;
-      spaced.spans.push_back(piece.place(0, 1));
-      for (std::size_t i = 0; i < piece.text.size(); ++i) {
-        spaced.spans.push_back(piece.place(i, i + 1));
-      }
-      return tokenize_piece({spaced.text, 0, spaced.spans.data()}, memory, out, word);
-    }
-    pre_tokenizer_.split(piece.text, [&](std::size_t begin, std::size_t end) {
-      tokenize_word(piece, begin, end, memory, out, word++);
-    });
-  }
-
-  void tokenize_word(const PieceText& piece, std::size_t begin, std::size_t end,
-                     detail::EncodeMemory& memory, detail::TextTokens& out,
-                     std::int32_t word) const {
-    const auto add = [&](TokenId id, std::size_t from, std::size_t to) {
-      out.ids.push_back(id);
-      out.spans.push_back(piece.place(begin + from, begin + to));
-      out.words.push_back(word);
-    };
-    const char* data = piece.text.data() + begin;
-    const std::size_t size = end - begin;
-    if (size > detail::ShortWord::max_size) {
-      model_->encode({data, size}, memory.scratch, memory.pieces);
-      for (const detail::Piece& part : memory.pieces) add(part.id, part.begin, part.end);
-      return;
-    }
-    const detail::ShortWord key(data, size, piece.text.size() - begin);
-    const std::uint64_t hash = key.hash();
-    if (const TokenId id = whole_words_.find(key, hash); id != detail::WordTable::none) {
-      return add(id, 0, size);
-    }
-    detail::WordMemory::Entry& entry = memory.words.at(hash);
-    if (!(entry.word == key)) {
-      model_->encode({data, size}, memory.scratch, memory.pieces);
-      if (memory.pieces.size() > detail::WordMemory::max_pieces || !contiguous(memory.pieces)) {
-        for (const detail::Piece& part : memory.pieces) add(part.id, part.begin, part.end);
-        return;
-      }
-      entry.word = key;
-      entry.count = static_cast<std::uint8_t>(memory.pieces.size());
-      for (std::size_t i = 0; i < memory.pieces.size(); ++i) {
-        entry.ids[i] = memory.pieces[i].id;
-        entry.ends[i] = static_cast<std::uint8_t>(memory.pieces[i].end);
-      }
-    }
-    std::size_t from = 0;
-    for (std::size_t i = 0; i < entry.count; ++i) {
-      add(entry.ids[i], from, entry.ends[i]);
-      from = entry.ends[i];
+  void tokenize(const Input& input, const EncodeOptions& options,
+                detail::EncodeMemory& memory) const {
+    pipeline_.tokenize(input.text, options.encode_special_tokens, memory, memory.first);
+    if (input.pair) {
+      pipeline_.tokenize(*input.pair, options.encode_special_tokens, memory, memory.second);
     }
   }
 
-  /// Whether each piece begins where the one before it ends.
-  static bool contiguous(const std::vector<detail::Piece>& pieces) noexcept {
-    std::uint32_t at = 0;
-    for (const detail::Piece& piece : pieces) {
-      if (piece.begin != at) return false;
-      at = piece.end;
-    }
-    return true;
-  }
-
-  Encoding encode_one(std::string_view text, const std::string_view* pair,
-                      const EncodeOptions& options, detail::EncodeMemory& memory) const {
-    tokenize(text, options, memory, memory.first);
-    if (pair != nullptr) tokenize(*pair, options, memory, memory.second);
-    const bool is_pair = pair != nullptr;
-    const std::size_t sizes[2] = {memory.first.ids.size(),
-                                  is_pair ? memory.second.ids.size() : std::size_t{0}};
-    if (options.max_length == 0) {
-      return assemble(memory, {detail::Window{0, sizes[0]}, detail::Window{0, sizes[1]}},
-                      {false, false}, is_pair, options);
-    }
-    check<ConfigError>(options.max_length > 0 && options.stride >= 0, "tokenizer: max_length ",
-                       options.max_length, " and stride ", options.stride, " must not be negative");
-    const std::size_t added = options.add_special_tokens ? post_processor_.added(is_pair) : 0;
+  /// Cuts what tokenize() left in `memory` to max_length.
+  [[nodiscard]] Windows truncate(bool pair, const EncodeOptions& options,
+                                 const detail::EncodeMemory& memory) const {
+    const detail::Lengths sizes = {memory.first.tokens.size(),
+                                   pair ? memory.second.tokens.size() : 0};
+    const std::size_t added = options.add_special_tokens ? post_processor_.added(pair) : 0;
     const auto limit = static_cast<std::size_t>(options.max_length);
-    check<ConfigError>(limit >= added, "tokenizer: max_length ", limit, " leaves no room for the ",
-                       added, " special tokens");
     const auto stride = static_cast<std::size_t>(options.stride);
     const std::size_t single = post_processor_.added(false);
+    check<ConfigError>(options.max_length > 0 && options.stride >= 0, "tokenizer: max_length ",
+                       options.max_length, " and stride ", options.stride, " must not be negative");
+    check<ConfigError>(limit >= added, "tokenizer: max_length ", limit, " leaves no room for the ",
+                       added, " special tokens");
     check<ConfigError>(stride == 0 || limit < single || stride <= limit - single,
                        "tokenizer: stride ", stride, " must not exceed max_length ", limit,
                        " without the ", single, " special tokens of one text");
     const detail::Lengths lengths =
-        detail::truncated_lengths({sizes[0], sizes[1]}, is_pair, limit - added, options.strategy);
-    const auto first = detail::cut_windows(sizes[0], lengths.first, stride, options.direction);
-    const auto second = detail::cut_windows(sizes[1], lengths.second, stride, options.direction);
-    Encoding encoding = assemble(memory, {first[0], second[0]}, {false, false}, is_pair, options);
+        detail::truncated_lengths(sizes, pair, limit - added, options.strategy);
+    return {{detail::cut_windows(sizes.first, lengths.first, stride, options.direction),
+             detail::cut_windows(sizes.second, lengths.second, stride, options.direction)}};
+  }
+
+  Encoding encode_one(const Input& input, const EncodeOptions& options,
+                      detail::EncodeMemory& memory) const {
+    tokenize(input, options, memory);
+    const bool pair = input.pair.has_value();
+    if (options.max_length == 0) return assemble(memory, whole(pair, memory), {}, pair, options);
+    const Windows windows = truncate(pair, options, memory);
+    Encoding encoding = assemble(memory, {windows.of[0][0], windows.of[1][0]}, {}, pair, options);
     if (!options.return_overflow) return encoding;
-    // In the order of HF: each further window of the first text with all of the second's, then
-    // the first window with the further ones of the second.
-    for (std::size_t i = 1; i <= first.size(); ++i) {
-      const std::size_t a = i % first.size();
-      for (std::size_t b = a == 0 ? 1 : 0; b < second.size(); ++b) {
-        encoding.overflowing.push_back(
-            assemble(memory, {first[a], second[b]}, {a > 0, b > 0}, is_pair, options));
+    // In the order of HF: each further window of the text that comes first in the template with all
+    // of the other's, then the first window with the further ones of the other.
+    const std::size_t outer = post_processor_.second_first(pair) ? 1 : 0;
+    const std::size_t outer_count = windows.of[outer].size();
+    const std::size_t inner_count = windows.of[1 - outer].size();
+    for (std::size_t i = 1; i <= outer_count; ++i) {
+      std::array<std::size_t, 2> at{};
+      at[outer] = i % outer_count;
+      for (std::size_t j = at[outer] == 0 ? 1 : 0; j < inner_count; ++j) {
+        at[1 - outer] = j;
+        encoding.overflowing.push_back(assemble(memory,
+                                                {windows.of[0][at[0]], windows.of[1][at[1]]},
+                                                {at[0] > 0, at[1] > 0}, pair, options));
       }
     }
     return encoding;
   }
 
+  static std::array<detail::Window, 2> whole(bool pair, const detail::EncodeMemory& memory) {
+    return {detail::Window{0, memory.first.tokens.size()},
+            detail::Window{0, pair ? memory.second.tokens.size() : 0}};
+  }
+
+  /// The tokens of a window.
+  static std::span<const detail::Token> tokens_of(const detail::TextTokens& text,
+                                                  detail::Window window) noexcept {
+    return std::span(text.tokens).subspan(window.begin, window.end - window.begin);
+  }
+
   /// Puts one window of each text into the template.
-  Encoding assemble(const detail::EncodeMemory& memory, std::array<detail::Window, 2> windows,
-                    std::array<bool, 2> overflow, bool pair, const EncodeOptions& options) const {
+  Encoding assemble(const detail::EncodeMemory& memory,
+                    const std::array<detail::Window, 2>& windows,
+                    const std::array<bool, 2>& overflow, bool pair,
+                    const EncodeOptions& options) const {
     Encoding out;
     const bool all = options.details == EncodingDetails::all;
     const bool offsets = options.details != EncodingDetails::ids;
@@ -583,21 +366,19 @@ class Tokenizer {
         if (all) out.word_ids.resize(out.ids.size(), -1);
       } else {
         const auto at = static_cast<std::size_t>(part.sequence);
-        const detail::TextTokens& tokens = at == 0 ? memory.first : memory.second;
-        const detail::Window window = windows[at];
-        const auto slice = [&](const auto& from, auto& to) {
-          to.insert(to.end(), from.begin() + static_cast<Index>(window.begin),
-                    from.begin() + static_cast<Index>(window.end));
-        };
+        const detail::TextTokens& text = at == 0 ? memory.first : memory.second;
+        const auto tokens = tokens_of(text, windows[at]);
         if (overflow[at]) {
           type = post_processor_.overflow_type(part.sequence, options.add_special_tokens);
         }
-        slice(tokens.ids, out.ids);
+        for (const detail::Token& token : tokens) out.ids.push_back(token.id);
         if (offsets) {
-          slice(tokens.spans, out.offsets);
-          finish_offsets(tokens, window, std::span(out.offsets).last(window.end - window.begin));
+          for (const detail::Token& token : tokens) out.offsets.push_back(token.span);
+          finish_offsets(text, windows[at].begin, std::span(out.offsets).last(tokens.size()));
         }
-        if (all) slice(tokens.words, out.word_ids);
+        if (all) {
+          for (const detail::Token& token : tokens) out.word_ids.push_back(token.word);
+        }
       }
       if (!all) continue;
       out.type_ids.resize(out.ids.size(), type);
@@ -609,113 +390,117 @@ class Tokenizer {
 
   /// Takes the white space off the ends of the tokens of a window, then goes from the repaired text
   /// to the bytes of the input.
-  void finish_offsets(const detail::TextTokens& tokens, detail::Window window,
+  void finish_offsets(const detail::TextTokens& text, std::size_t begin,
                       std::span<ByteSpan> offsets) const {
     for (const bool keeps_added_space : post_processor_.trims()) {
-      auto added = tokens.added.begin();
-      for (std::size_t i = 0; i < offsets.size(); ++i) {
-        const std::size_t index = window.begin + i;
-        while (added != tokens.added.end() && added->index < index) ++added;
-        detail::TextTokens::Added margins{};
-        if (added != tokens.added.end() && added->index == index) {
-          margins = *added;
-        } else {
-          const Margins known = margins_[static_cast<std::size_t>(tokens.ids[index])];
-          margins = {index, known.leading, known.trailing};
-          if (known.leading == 255 || known.trailing == 255) {
-            margins = count_margins(*model_->vocabulary().find(tokens.ids[index]));
-          }
-        }
-        trim(tokens.text, offsets[i], margins.leading, margins.trailing, i == 0, keeps_added_space);
-      }
+      pipeline_.trim(text, begin, keeps_added_space, offsets);
     }
-    if (tokens.repaired.origin.empty()) return;
+    if (text.repaired.origin.empty()) return;
     for (ByteSpan& span : offsets) {
-      span = {tokens.repaired.origin[span.begin], tokens.repaired.origin[span.end]};
+      span = {text.repaired.origin[span.begin], text.repaired.origin[span.end]};
     }
   }
 
-  /// Moves both ends of a span inwards by characters of the text, as HF does.
-  static void trim(std::string_view text, ByteSpan& span, std::uint32_t leading,
-                   std::uint32_t trailing, bool first, bool keeps_added_space) noexcept {
-    if (leading > 0) {
-      if ((first || span.begin == 0) && keeps_added_space && leading == 1) leading = 0;
-      for (; leading > 0 && span.begin < span.end; --leading) {
-        span.begin +=
-            static_cast<std::uint32_t>(detail::decode_utf8(text.data() + span.begin).size);
-      }
-    }
-    if (trailing > 0) {
-      // Nothing happens where the text before has fewer characters.
-      std::uint32_t end = span.end;
-      std::uint32_t back = 0;
-      for (; back < trailing && end > 0; ++back) {
-        end -= static_cast<std::uint32_t>(detail::decode_utf8_before(text.data() + end).size);
-      }
-      if (back == trailing) span.end = std::max(end, span.begin);
-    }
-  }
+  // ---- many texts ----
 
-  static EncodeOptions ids_of(EncodeOptions options) {
-    options.return_overflow = false;
-    options.details = EncodingDetails::all;
-    return options;
-  }
+  /// The texts one by one, whatever they are kept in.
+  using InputAt = FunctionRef<Input(std::size_t)>;
 
-  template <class InputAt>
-  std::vector<Encoding> encode_all(std::size_t count, const InputAt& input_at,
-                                   const EncodeOptions& options, ThreadPool* pool) const {
-    std::vector<Encoding> encodings(count);
-    const auto encode_range = [&](Index begin, Index end) {
+  /// Calls f(begin, end, memory) for ranges of the texts, over the pool's threads.
+  template <class Function>
+  void for_ranges(std::size_t count, Index grain, InputAt input_at, const EncodeOptions& options,
+                  ThreadPool* pool, const Function& f) const {
+    const auto run = [&](Index begin, Index end) {
       std::size_t bytes = 0;
-      for (Index i = begin; i < end; ++i)
-        bytes += input_at(static_cast<std::size_t>(i)).text.size();
+      for (Index i = begin; i < end; ++i) {
+        const Input input = input_at(static_cast<std::size_t>(i));
+        bytes += input.text.size() + input.pair.value_or(std::string_view()).size();
+      }
       EncodeOptions own = options;
       if (pool != nullptr) own.cache = nullptr;
-      const Borrowed memory(*this, own, bytes);
-      for (Index i = begin; i < end; ++i) {
-        const auto at = static_cast<std::size_t>(i);
-        const Input input = input_at(at);
-        encodings[at] =
-            encode_one(input.text, input.pair ? &*input.pair : nullptr, own, *memory.memory);
-      }
+      Borrowed memory(pipeline_, own, bytes);
+      f(begin, end, *memory);
     };
-    const auto total = static_cast<Index>(count);
     if (pool == nullptr) {
-      encode_range(0, total);
+      run(0, static_cast<Index>(count));
     } else {
-      parallel_for(*pool, total, std::max<Index>(16, total / 64), encode_range);
+      parallel_for(*pool, static_cast<Index>(count), grain, run);
     }
+  }
+
+  static Index grain_of(std::size_t count) noexcept {
+    return std::max<Index>(16, static_cast<Index>(count) / 64);
+  }
+
+  std::vector<Encoding> encode_all(std::size_t count, InputAt input_at,
+                                   const EncodeOptions& options, ThreadPool* pool) const {
+    std::vector<Encoding> encodings(count);
+    for_ranges(count, grain_of(count), input_at, options, pool,
+               [&](Index begin, Index end, detail::EncodeMemory& memory) {
+                 for (Index i = begin; i < end; ++i) {
+                   const auto at = static_cast<std::size_t>(i);
+                   encodings[at] = encode_one(input_at(at), options, memory);
+                 }
+               });
     return encodings;
   }
 
-  static Batch pack(const std::vector<Encoding>& encodings) {
-    Batch batch;
-    std::size_t tokens = 0;
-    for (const Encoding& encoding : encodings) tokens += encoding.ids.size();
-    batch.ids.reserve(tokens);
-    batch.offsets.reserve(encodings.size() + 1);
-    for (const Encoding& encoding : encodings) {
-      const bool typed = std::any_of(encoding.type_ids.begin(), encoding.type_ids.end(),
-                                     [](TokenId type) { return type != 0; });
-      batch.add(encoding.ids,
-                typed ? std::span<const TokenId>(encoding.type_ids) : std::span<const TokenId>());
+  Batch pack_all(std::size_t count, InputAt input_at, const EncodeOptions& options,
+                 ThreadPool* pool) const {
+    const Index grain = pool == nullptr ? static_cast<Index>(count) : grain_of(count);
+    std::vector<Batch> parts(count == 0 ? 0 : (count - 1) / static_cast<std::size_t>(grain) + 1);
+    for_ranges(count, grain, input_at, options, pool,
+               [&](Index begin, Index end, detail::EncodeMemory& memory) {
+                 Batch& part = parts[static_cast<std::size_t>(begin / grain)];
+                 for (Index i = begin; i < end; ++i) {
+                   const Input input = input_at(static_cast<std::size_t>(i));
+                   tokenize(input, options, memory);
+                   add_segment(memory, input.pair.has_value(), options, part);
+                 }
+               });
+    if (parts.empty()) return {};
+    Batch batch = std::move(parts.front());
+    for (std::size_t i = 1; i < parts.size(); ++i) {
+      const Index before = batch.tokens();
+      batch.ids.insert(batch.ids.end(), parts[i].ids.begin(), parts[i].ids.end());
+      batch.type_ids.insert(batch.type_ids.end(), parts[i].type_ids.begin(),
+                            parts[i].type_ids.end());
+      for (std::size_t j = 1; j < parts[i].offsets.size(); ++j) {
+        batch.offsets.push_back(before + parts[i].offsets[j]);
+      }
     }
     return batch;
   }
 
+  /// Appends what assemble() would give, ids and types alone.
+  void add_segment(const detail::EncodeMemory& memory, bool pair, const EncodeOptions& options,
+                   Batch& batch) const {
+    std::array<detail::Window, 2> windows = whole(pair, memory);
+    if (options.max_length != 0) {
+      const Windows cut = truncate(pair, options, memory);
+      windows = {cut.of[0][0], cut.of[1][0]};
+    }
+    const bool typed = post_processor_.has_types(pair);
+    for (const detail::TemplatePart& part : post_processor_.parts(pair)) {
+      if (part.sequence >= 0) {
+        const auto at = static_cast<std::size_t>(part.sequence);
+        const detail::TextTokens& text = at == 0 ? memory.first : memory.second;
+        for (const detail::Token& token : tokens_of(text, windows[at])) {
+          batch.ids.push_back(token.id);
+        }
+      } else if (options.add_special_tokens) {
+        batch.ids.insert(batch.ids.end(), part.ids.begin(), part.ids.end());
+      }
+      if (typed) batch.type_ids.resize(batch.ids.size(), part.type_id);
+    }
+    batch.offsets.push_back(batch.tokens());
+  }
+
   std::string document_;  // tokenizer.json
-  detail::Normalizer normalizer_;
-  detail::PreTokenizer pre_tokenizer_;
-  std::shared_ptr<const detail::TokenModel> model_;
+  detail::Pipeline pipeline_;
   detail::PostProcessor post_processor_;
   detail::Decoder decoder_;
-  detail::AddedTokens added_;
-  std::vector<std::int32_t> added_at_;  // by id: the number of the added token, or -1
-  std::vector<Margins> margins_;        // by id
-  detail::WordTable whole_words_;
   std::array<std::optional<TokenId>, 7> roles_;
-  Index vocab_size_ = 0;
 };
 
 }  // namespace eigenformer
