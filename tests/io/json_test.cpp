@@ -141,6 +141,21 @@ TEST(Json, FilesAreNamedInErrors) {
   EXPECT_EQ(read_json(path)["a"].get<int>(), 1);
 }
 
+TEST(Json, ReadsAPublishedVocabulary) {
+  const std::string path = EIGENFORMER_SHARED_DATA "/roberta-base/vocab.json";
+  if (!exists(path)) GTEST_SKIP() << path << " is not there";
+  const std::string text = read_file(path);
+  const auto begin = std::chrono::steady_clock::now();
+  const Json json = parse_json(text, path);
+  const auto spent = std::chrono::steady_clock::now() - begin;
+  EXPECT_EQ(json.size(), 50265u);
+  EXPECT_EQ(json["<mask>"].get<int>(), 50264);
+  EXPECT_EQ(json, Json::parse(text));
+  EXPECT_LT(std::chrono::duration<double>(spent).count(), 2.0);
+  RecordProperty("milliseconds",
+                 static_cast<int>(std::chrono::duration<double, std::milli>(spent).count()));
+}
+
 TEST(Json, LargeObjectsAreNotQuadratic) {
   std::string text = "{";
   for (int i = 0; i < 200'000; ++i) {

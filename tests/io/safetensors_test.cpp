@@ -49,7 +49,7 @@ class One {
  public:
   template <class Scalar>
   explicit One(const std::vector<Scalar>& values)
-      : path_(folder_ / "one.safetensors"), file_([&] {
+      : file_([&] {
           const TensorToWrite x = tensor("x", values);
           write_safetensors(path_, std::span(&x, 1));
           return SafetensorsFile::open(path_);
@@ -72,7 +72,7 @@ class One {
 
  private:
   TemporaryFolder folder_;
-  std::string path_;
+  std::string path_ = folder_ / "one.safetensors";
   SafetensorsFile file_;
 };
 
@@ -174,37 +174,38 @@ TEST(SafetensorsRead, NarrowFormatsAreOnlyCopied) {
   EXPECT_TRUE(contains(One(std::vector<std::uint16_t>{1}).refused<Half>(), "U16"));
 }
 
-template <class Stored, class Scalar>
-void check_integers() {
-  using Limits = std::numeric_limits<Stored>;
-  for (const Stored value : {Limits::min(), static_cast<Stored>(0), static_cast<Stored>(1),
-                             static_cast<Stored>(100), Limits::max()}) {
-    const One file(std::vector<Stored>{0, value, 1});
-    if (std::in_range<Scalar>(value)) {
-      const auto values = file.as<Scalar>();
-      EXPECT_TRUE(std::cmp_equal(values[1], value));
-      EXPECT_EQ(values[0], Scalar{0});
-      EXPECT_EQ(values[2], Scalar{1});
-    } else {
-      const std::string message = file.refused<Scalar>();
-      EXPECT_TRUE(contains(message, concat("element 1 is ", +value)));
-      EXPECT_TRUE(contains(message, concat("does not fit into ", name_of(dtype_of<Scalar>))));
-    }
-    EXPECT_EQ(file.as<double>()[1], static_cast<double>(value));
-    EXPECT_EQ(file.as<float>()[1], static_cast<float>(value));
+/// Reads [0, value, 1] as `Scalar`, which must work exactly where the value fits.
+template <class Scalar, class Stored>
+void check_integer(const One& file, Stored value) {
+  if (!std::in_range<Scalar>(value)) {
+    const std::string message = file.refused<Scalar>();
+    EXPECT_TRUE(contains(message, concat("element 1 is ", +value)));
+    EXPECT_TRUE(contains(message, concat("does not fit into ", name_of(dtype_of<Scalar>))));
+    return;
   }
+  const auto values = file.as<Scalar>();
+  EXPECT_TRUE(std::cmp_equal(values[1], value));
+  EXPECT_EQ(values[0], Scalar{0});
+  EXPECT_EQ(values[2], Scalar{1});
 }
 
 template <class Stored>
 void check_integers_of() {
-  check_integers<Stored, std::uint8_t>();
-  check_integers<Stored, std::int8_t>();
-  check_integers<Stored, std::uint16_t>();
-  check_integers<Stored, std::int16_t>();
-  check_integers<Stored, std::uint32_t>();
-  check_integers<Stored, std::int32_t>();
-  check_integers<Stored, std::uint64_t>();
-  check_integers<Stored, std::int64_t>();
+  using Limits = std::numeric_limits<Stored>;
+  for (const Stored value : {Limits::min(), static_cast<Stored>(0), static_cast<Stored>(1),
+                             static_cast<Stored>(100), Limits::max()}) {
+    const One file(std::vector<Stored>{0, value, 1});
+    check_integer<std::uint8_t>(file, value);
+    check_integer<std::int8_t>(file, value);
+    check_integer<std::uint16_t>(file, value);
+    check_integer<std::int16_t>(file, value);
+    check_integer<std::uint32_t>(file, value);
+    check_integer<std::int32_t>(file, value);
+    check_integer<std::uint64_t>(file, value);
+    check_integer<std::int64_t>(file, value);
+    EXPECT_EQ(file.as<double>()[1], static_cast<double>(value));
+    EXPECT_EQ(file.as<float>()[1], static_cast<float>(value));
+  }
 }
 
 TEST(SafetensorsRead, EveryIntegerAsEveryOther) {
