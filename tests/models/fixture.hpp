@@ -1,0 +1,171 @@
+// The fixtures of models: a folder as Hugging Face saves it, inputs and float64 outputs beside it,
+// and copies of such folders in which a test changes something.
+#pragma once
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <string>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "eigenformer/base/batch.hpp"
+#include "eigenformer/io/checkpoint.hpp"
+#include "eigenformer/tensor/tensor.hpp"
+
+namespace eigenformer::testing_models {
+
+/// `tests/fixtures/models/<name>`.
+inline std::string fixture_folder(const std::string& name) {
+  return std::string(EIGENFORMER_FIXTURES) + "/models/" + name;
+}
+
+/// The names of all fixtures, sorted.
+inline std::vector<std::string> fixture_names() {
+  std::vector<std::string> names;
+  for (const auto& entry : std::filesystem::directory_iterator(fixture_folder(""))) {
+    if (std::filesystem::exists(entry.path() / "expected.safetensors")) {
+      names.push_back(entry.path().filename());
+    }
+  }
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+/// Inputs and expected outputs of one fixture.
+class Fixture {
+ public:
+  explicit Fixture(const std::string& name)
+      : folder(fixture_folder(name)),
+        expected_(SafetensorsFile::open(folder + "/expected.safetensors")),
+        rows(size("input_ids", 0)),
+        length(size("input_ids", 1)) {
+    if (has("attention_mask")) {
+      mask.resize(static_cast<std::size_t>(rows * length));
+      expected_.read<std::uint8_t>("attention_mask", mask);
+    }
+    batch =
+        Batch::from_padded(ids("input_ids"), rows, length, mask,
+                           has("token_type_ids") ? ids("token_type_ids") : std::vector<TokenId>());
+  }
+
+  [[nodiscard]] bool has(const std::string& name) const { return expected_.contains(name); }
+  [[nodiscard]] Index size(const std::string& name, int axis) const {
+    return expected_.shape(name)[axis];
+  }
+  [[nodiscard]] std::vector<double> values(const std::string& name) const {
+    std::vector<double> all(static_cast<std::size_t>(expected_.shape(name).numel()));
+    expected_.read<double>(name, all);
+    return all;
+  }
+  [[nodiscard]] std::vector<TokenId> ids(const std::string& name) const {
+    std::vector<TokenId> all(static_cast<std::size_t>(expected_.shape(name).numel()));
+    expected_.read<TokenId>(name, all);
+    return all;
+  }
+  /// What the fixture's script noted, such as "class" or "mlm_unexpected".
+  [[nodiscard]] std::string note(const std::string& key) const {
+    const auto found = expected_.metadata().find(key);
+    return found == expected_.metadata().end() ? "" : found->second;
+  }
+  [[nodiscard]] bool masked_lm() const { return note("class").ends_with("ForMaskedLM"); }
+
+  std::string folder;
+
+ private:
+  SafetensorsFile expected_;
+
+ public:
+  Index rows;
+  Index length;
+  std::vector<std::uint8_t> mask;  ///< as given, padded; empty: none
+  Batch batch;                     ///< the same packed
+};
+
+/// The largest difference divided by the largest expected value; infinite for NaN.
+class Difference {
+ public:
+  void add(double got, double expected) {
+    const double difference = std::abs(got - expected);
+    if (!(difference <= largest_difference_)) largest_difference_ = difference;
+    largest_value_ = std::max(largest_value_, std::abs(expected));
+  }
+  [[nodiscard]] double relative() const {
+    if (std::isnan(largest_difference_)) return HUGE_VAL;
+    return largest_value_ == 0 ? largest_difference_ : largest_difference_ / largest_value_;
+  }
+
+ private:
+  double largest_difference_ = 0;
+  double largest_value_ = 0;
+};
+
+/// Whether two tensors hold the same bits.
+template <class Scalar>
+[[nodiscard]] bool same_bits(const Tensor<Scalar>& a, const Tensor<Scalar>& b) {
+  if (a.shape() != b.shape()) return false;
+  const Tensor<Scalar> x = a.clone();
+  const Tensor<Scalar> y = b.clone();
+  return std::memcmp(x.data(), y.data(), static_cast<std::size_t>(x.numel()) * sizeof(Scalar)) == 0;
+}
+
+/// A folder that is removed with this object.
+class TemporaryFolder {
+ public:
+  TemporaryFolder() {
+    std::string pattern = ::testing::TempDir() + "eigenformer.XXXXXX";
+    path_ = ::mkdtemp(pattern.data());
+  }
+  TemporaryFolder(const TemporaryFolder&) = delete;
+  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
+  ~TemporaryFolder() { std::filesystem::remove_all(path_); }
+  [[nodiscard]] const std::string& path() const noexcept { return path_; }
+
+ private:
+  std::string path_;
+};
+
+/// A tensor in memory.
+struct StoredTensor {
+  DType dtype = DType::f32;
+  std::vector<Index> shape;
+  std::vector<std::byte> bytes;
+};
+using StoredTensors = std::map<std::string, StoredTensor>;
+
+/// A copy of a fixture in which tensors and configuration may be changed before it is written.
+class ChangedFixture {
+ public:
+  ChangedFixture(const std::string& name,
+                 const std::function<void(Json& config, StoredTensors& tensors)>& change) {
+    const std::string source = fixture_folder(name);
+    Json config = read_json(source + "/config.json");
+    StoredTensors tensors;
+    const Checkpoint checkpoint = Checkpoint::open(source);
+    for (const std::string& key : checkpoint.names()) {
+      const TensorInfo& info = checkpoint.info(key);
+      const auto bytes = checkpoint.bytes(key);
+      tensors[key] = {*info.dtype, info.shape, {bytes.begin(), bytes.end()}};
+    }
+    change(config, tensors);
+    std::vector<TensorToWrite> written;
+    for (const auto& [key, tensor] : tensors) {
+      written.push_back({key, tensor.dtype, Shape(std::span(tensor.shape)), tensor.bytes});
+    }
+    write_safetensors(path() + "/model.safetensors", written, {{"format", "pt"}});
+    write_file(path() + "/config.json", config.dump());
+  }
+  [[nodiscard]] const std::string& path() const noexcept { return folder_.path(); }
+
+ private:
+  TemporaryFolder folder_;
+};
+
+}  // namespace eigenformer::testing_models
