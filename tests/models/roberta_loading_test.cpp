@@ -154,7 +154,12 @@ TEST(RobertaLoading, EveryTensorIsNeeded) {
 }
 
 TEST(RobertaLoading, ShapesMustFitTheConfiguration) {
-  const std::vector<std::tuple<std::string, int, std::vector<std::string>>> changes = {
+  struct Change {
+    std::string key;
+    int value;
+    std::vector<std::string> parts;
+  };
+  const std::vector<Change> changes = {
       {"vocab_size", 42, {"word_embeddings.weight", "[41, 12]", "[42, 12]", "lm_head.bias"}},
       {"max_position_embeddings", 17, {"position_embeddings.weight", "[16, 12]", "[17, 12]"}},
       {"type_vocab_size", 2, {"token_type_embeddings.weight", "[1, 12]", "[2, 12]"}},
@@ -162,11 +167,11 @@ TEST(RobertaLoading, ShapesMustFitTheConfiguration) {
       {"hidden_size", 15, {"[41, 12]", "[41, 15]"}},
       {"num_hidden_layers", 4, {"missing", "encoder.layer.3."}},
   };
-  for (const auto& [key, value, parts] : changes) {
+  for (const Change& change : changes) {
     const ChangedFixture changed(
-        "mlm_gelu", [&](Json& config, StoredTensors&) { config[std::string(key)] = value; });
+        "mlm_gelu", [&](Json& config, StoredTensors&) { config[change.key] = change.value; });
     expect_parts(message_of<FormatError>([&] { (void)MaskedLm::from_pretrained(changed.path()); }),
-                 parts);
+                 change.parts);
   }
 }
 
