@@ -155,6 +155,13 @@ class RobertaModel {
     return model;
   }
 
+  /// How a checkpoint's names and shapes fit the configuration; loads nothing.
+  [[nodiscard]] static KeyMatch match(const RobertaConfig& config, const Checkpoint& checkpoint,
+                                      bool pooler) {
+    const RobertaModel model(config, pooler, Initializer::none());
+    return match_keys(model, CheckpointKeys(checkpoint, "roberta"));
+  }
+
   /// Writes config.json and model.safetensors, which transformers loads.
   void save_pretrained(const std::string& folder) const {
     RobertaConfig config = config_;
@@ -247,22 +254,17 @@ class RobertaForMaskedLM {
     const RobertaConfig config = RobertaConfig::from_pretrained(folder);
     const Checkpoint checkpoint = Checkpoint::open(folder);
     CheckpointKeys keys(checkpoint, "roberta");
-    RobertaForMaskedLM model(config, Initializer::none());
-    if (config.tie_word_embeddings) {
-      keys.substitute("embeddings.word_embeddings.weight", "lm_head.decoder.weight");
-      keys.substitute("lm_head.bias", "lm_head.decoder.bias");
-      if (keys.contains("lm_head.decoder.weight")) {
-        model.decoder_weight_.emplace(Shape{config.vocab_size, config.hidden_size});
-      }
-      if (keys.contains("lm_head.decoder.bias")) {
-        model.decoder_bias_.emplace(Shape{config.vocab_size});
-      }
-    } else if (!keys.contains("lm_head.bias")) {
-      model.bias_.reset();
-    }
+    RobertaForMaskedLM model = unloaded(config, keys);
     model.report_ = load_parameters(model, keys, options, config.initializer_range);
     if (config.tie_word_embeddings) model.tie_equal_parts();
     return model;
+  }
+
+  /// How a checkpoint's names and shapes fit the configuration; loads nothing.
+  [[nodiscard]] static KeyMatch match(const RobertaConfig& config, const Checkpoint& checkpoint) {
+    CheckpointKeys keys(checkpoint, "roberta");
+    const RobertaForMaskedLM model = unloaded(config, keys);
+    return match_keys(model, keys);
   }
 
   /// Writes config.json and model.safetensors, which transformers loads.
@@ -316,6 +318,24 @@ class RobertaForMaskedLM {
   }
 
  private:
+  /// A model without numbers, whose decoder is tied or not as config.json and the file say.
+  static RobertaForMaskedLM unloaded(const RobertaConfig& config, CheckpointKeys& keys) {
+    RobertaForMaskedLM model(config, Initializer::none());
+    if (config.tie_word_embeddings) {
+      keys.substitute("embeddings.word_embeddings.weight", "lm_head.decoder.weight");
+      keys.substitute("lm_head.bias", "lm_head.decoder.bias");
+      if (keys.contains("lm_head.decoder.weight")) {
+        model.decoder_weight_.emplace(Shape{config.vocab_size, config.hidden_size});
+      }
+      if (keys.contains("lm_head.decoder.bias")) {
+        model.decoder_bias_.emplace(Shape{config.vocab_size});
+      }
+    } else if (!keys.contains("lm_head.bias")) {
+      model.bias_.reset();
+    }
+    return model;
+  }
+
   /// Drops a decoder of its own that equals what it would be tied to.
   void tie_equal_parts() {
     const auto equal = [](const Parameter<Scalar>& a, const Parameter<Scalar>& b) {

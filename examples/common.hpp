@@ -1,0 +1,187 @@
+// What all examples share: the common options, input lines, errors as exit codes, progress.
+#pragma once
+
+#include <unistd.h>
+
+#include <chrono>
+#include <cstdio>
+#include <fstream>
+#include <iostream>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <CLI/CLI.hpp>
+
+#include "eigenformer/autograd/context.hpp"
+#include "eigenformer/io/json.hpp"
+#include "eigenformer/tokenizers/tokenizer.hpp"
+
+namespace examples {
+
+namespace ef = eigenformer;
+
+/// One input: a text, or two with a tab between them.
+struct Line {
+  std::size_t number = 1;  ///< from 1
+  std::string input;       ///< as it was given
+  std::string text;
+  std::optional<std::string> pair;
+};
+
+/// Progress on standard error when that is a terminal: inputs done, and per second.
+class Progress {
+ public:
+  ~Progress() {
+    if (shown_) std::fputs("\r\033[K", stderr);
+  }
+  void step() {
+    ++done_;
+    const auto now = std::chrono::steady_clock::now();
+    if (!terminal_ || now - last_ < std::chrono::milliseconds(200)) return;
+    last_ = now;
+    const double seconds = std::chrono::duration<double>(now - start_).count();
+    std::fprintf(stderr, "\r\033[K%zu inputs, %.1f per second", done_,
+                 static_cast<double>(done_) / seconds);
+    shown_ = true;
+  }
+
+ private:
+  bool terminal_ = ::isatty(STDERR_FILENO) != 0;
+  bool shown_ = false;
+  std::size_t done_ = 0;
+  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+  std::chrono::steady_clock::time_point last_ = start_;
+};
+
+/// A command line with the options that all examples have.
+class Program {
+ public:
+  explicit Program(const std::string& description) : app(description) {
+    app.add_option("--model", model, "folder with config.json, model.safetensors and tokenizer")
+        ->default_str("the small model that ships with the examples");
+    app.add_option("text", texts_, "input; a tab separates the two texts of a pair");
+    app.add_option("--input", input_, "file with one input per line; default: standard input");
+    app.add_flag("--json", json, "one JSON object per input");
+    app.add_option("--output", output, "file for arrays, as safetensors");
+    app.add_option("--precision", precision_, "arithmetic: float or double")
+        ->check(CLI::IsMember({"float", "double"}))
+        ->capture_default_str();
+    app.add_option("--threads", threads_, "default: the physical cores that may be used")
+        ->check(CLI::Range(1, 4096));
+    app.add_option("--max-length", max_length, "truncate to this many tokens, special ones counted")
+        ->check(CLI::Range(1, 1 << 30));
+  }
+
+  CLI::App app;
+  std::string model = EIGENFORMER_EXAMPLE_MODEL;
+  std::string output;
+  bool json = false;
+  ef::Index max_length = 0;
+
+  /// Parses the command line and runs `body`; gives the exit code: 2 for a wrong command line, 1
+  /// for bad input, with one line on standard error.
+  template <class Body>
+  int run(int argc, char** argv, Body&& body) {
+    try {
+      app.parse(argc, argv);
+      if (!texts_.empty() && !input_.empty()) {
+        throw CLI::ValidationError("--input", "cannot be given together with texts");
+      }
+    } catch (const CLI::Success& request) {  // --help
+      return app.exit(request);
+    } catch (const CLI::ParseError& problem) {
+      std::fprintf(stderr, "%s\n%s", problem.what(), app.help().c_str());
+      return 2;
+    }
+    try {
+      body();
+      ef::check<ef::IoError>(std::fflush(stdout) == 0, "standard output: cannot be written");
+      return 0;
+    } catch (const std::exception& problem) {
+      std::fflush(stdout);
+      std::string message = problem.what();
+      std::replace(message.begin(), message.end(), '\n', ' ');
+      std::fprintf(stderr, "error: %s\n", message.c_str());
+      return 1;
+    }
+  }
+
+  /// Calls body.operator()<Scalar>() with the scalar that --precision names.
+  template <class Body>
+  void with_scalar(Body&& body) const {
+    if (precision_ == "double")
+      body.template operator()<double>();
+    else
+      body.template operator()<float>();
+  }
+
+  [[nodiscard]] ef::Context context() const {
+    return threads_ > 0 ? ef::Context(threads_) : ef::Context();
+  }
+
+  /// The tokens of a line. Throws where it has more than the `most` that the model takes.
+  [[nodiscard]] ef::Encoding encode(const ef::Tokenizer& tokenizer, const Line& line,
+                                    ef::Index most) const {
+    const ef::EncodeOptions options{.max_length = max_length, .return_overflow = false};
+    ef::Encoding encoding = line.pair ? tokenizer.encode(line.text, *line.pair, options)
+                                      : tokenizer.encode(line.text, options);
+    ef::check<ef::ShapeError>(encoding.size() <= most, "has ", encoding.size(),
+                              " tokens but the model takes ", most, "; --max-length ", most,
+                              " truncates");
+    return encoding;
+  }
+
+  /// Calls body(line) for every input in order; an error names the line. Only '\n' ends a line.
+  template <class Body>
+  void for_each_line(Body&& body) const {
+    Progress progress;
+    const auto handle = [&](const std::string& source, std::size_t number, std::string input) {
+      try {
+        body(split(number, std::move(input)));
+      } catch (const ef::Error& problem) {
+        throw ef::Error(ef::concat(source, number, ": ", std::string_view(problem.what())));
+      }
+      progress.step();
+    };
+    if (!texts_.empty()) {
+      for (std::size_t i = 0; i < texts_.size(); ++i) handle("input ", i + 1, texts_[i]);
+      return;
+    }
+    std::ifstream file;
+    if (!input_.empty()) {
+      file.open(input_, std::ios::binary);
+      ef::check<ef::IoError>(file.is_open() && !ef::is_directory(input_), input_,
+                             ": cannot be read");
+    }
+    std::istream& stream = input_.empty() ? std::cin : file;
+    std::string line;
+    for (std::size_t number = 1; std::getline(stream, line); ++number) {
+      handle((input_.empty() ? "standard input" : input_) + " line ", number, std::move(line));
+    }
+  }
+
+  /// One JSON object on a line of its own; bytes that are not UTF-8 become U+FFFD.
+  static void print(const ef::Json& object) {
+    std::puts(object.dump(-1, ' ', false, ef::Json::error_handler_t::replace).c_str());
+  }
+
+ private:
+  static Line split(std::size_t number, std::string input) {
+    const std::size_t tab = input.find('\t');
+    if (tab == std::string::npos) return {number, input, input, std::nullopt};
+    ef::check(input.find('\t', tab + 1) == std::string::npos,
+              "has more than one tab; one separates the two texts of a pair");
+    Line line{number, input, input.substr(0, tab), input.substr(tab + 1)};
+    return line;
+  }
+
+  std::vector<std::string> texts_;
+  std::string input_;
+  std::string precision_ = "float";
+  int threads_ = 0;
+};
+
+}  // namespace examples

@@ -1,0 +1,155 @@
+// Fill-mask: a text with <mask> in it goes in, the most likely tokens come out.
+// Mirrors transformers' FillMaskPipeline.
+#pragma once
+
+#include <algorithm>
+#include <memory>
+#include <numeric>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "eigenformer/autograd/ops/reduce.hpp"
+#include "eigenformer/models/roberta.hpp"
+#include "eigenformer/tokenizers/tokenizer.hpp"
+
+namespace eigenformer {
+
+/// One token for one mask.
+struct MaskGuess {
+  std::string token;  ///< as text, with its leading space if it has one
+  TokenId id = 0;
+  double score = 0;      ///< probability, over the whole vocabulary
+  std::string sequence;  ///< the text with the token filled in
+};
+
+struct FillMaskOptions {
+  Index top_k = 5;
+  /// Only these are considered; scores stay probabilities over the whole vocabulary. One that is
+  /// not a token is represented by the first token of its text. Words inside a text usually need
+  /// their leading space (" Paris"). Empty: the whole vocabulary.
+  std::vector<std::string> targets = {};
+  Index max_length = 0;  ///< truncate to this many tokens; 0: a text too long is an error
+};
+
+/// A tokenizer and a masked language model. Use one per thread; copies share the model.
+template <class Scalar>
+class BasicFillMask {
+ public:
+  using Model = RobertaForMaskedLM<Scalar>;
+
+  BasicFillMask(std::shared_ptr<const Tokenizer> tokenizer, std::shared_ptr<const Model> model,
+                Context context = Context())
+      : tokenizer_(std::move(tokenizer)), model_(std::move(model)), context_(std::move(context)) {}
+
+  /// Loads a published folder with its tokenizer. Throws IoError, FormatError or ConfigError.
+  [[nodiscard]] static BasicFillMask from_pretrained(const std::string& folder,
+                                                     Context context = Context()) {
+    return {std::make_shared<Tokenizer>(Tokenizer::from_pretrained(folder)),
+            std::make_shared<Model>(Model::from_pretrained(folder)), std::move(context)};
+  }
+
+  /// The guesses for the one mask of `text`, best first. Throws Error where there is not exactly
+  /// one, and ShapeError for a text that is longer than the model takes.
+  [[nodiscard]] std::vector<MaskGuess> operator()(std::string_view text,
+                                                  const FillMaskOptions& options = {}) {
+    auto guesses = all(text, options);
+    check(guesses.size() == 1, "fill_mask: the text has ", guesses.size(),
+          " masks; use all() for several");
+    return std::move(guesses.front());
+  }
+
+  /// The guesses for each mask of `text`, each best first. Throws Error where there is none.
+  [[nodiscard]] std::vector<std::vector<MaskGuess>> all(std::string_view text,
+                                                        const FillMaskOptions& options = {}) {
+    return all(tokenizer_->encode(text, {.max_length = options.max_length}), options);
+  }
+
+  /// The same for a text, or a pair of texts, that is tokens already.
+  [[nodiscard]] std::vector<std::vector<MaskGuess>> all(const Encoding& encoding,
+                                                        const FillMaskOptions& options = {}) {
+    check(options.top_k >= 1, "fill_mask: top_k is ", options.top_k, "; it must be 1 or more");
+    const TokenId mask = tokenizer_->mask_token_id();
+    std::vector<Index> positions;
+    for (std::size_t i = 0; i < encoding.ids.size(); ++i) {
+      if (encoding.ids[i] == mask) positions.push_back(static_cast<Index>(i));
+    }
+    check(!positions.empty(), "fill_mask: there is no ", tokenizer_->id_to_token(mask),
+          " in the text");
+    Batch batch;
+    batch.add(encoding.ids, encoding.type_ids);
+    const Tensor<Scalar> probabilities =
+        softmax(context_, (*model_)(context_, batch, positions));  // [masks, vocab]
+    const std::vector<TokenId> candidates = candidates_of(options.targets, probabilities.cols());
+    std::vector<std::vector<MaskGuess>> guesses;
+    for (std::size_t i = 0; i < positions.size(); ++i) {
+      guesses.push_back(
+          best(probabilities.view().row(static_cast<Index>(i)), candidates, options.top_k));
+      for (MaskGuess& guess : guesses.back()) {
+        std::vector<TokenId> filled = encoding.ids;
+        filled[static_cast<std::size_t>(positions[i])] = guess.id;
+        // As HF: other masks stay readable, so special tokens go only where there is one mask.
+        guess.sequence = tokenizer_->decode(filled, positions.size() == 1);
+      }
+    }
+    return guesses;
+  }
+
+  [[nodiscard]] const Tokenizer& tokenizer() const noexcept { return *tokenizer_; }
+  [[nodiscard]] const Model& model() const noexcept { return *model_; }
+
+ private:
+  [[nodiscard]] std::vector<TokenId> candidates_of(const std::vector<std::string>& targets,
+                                                   Index vocabulary) const {
+    std::vector<TokenId> candidates;
+    if (targets.empty()) {
+      candidates.resize(static_cast<std::size_t>(vocabulary));
+      std::iota(candidates.begin(), candidates.end(), 0);
+      return candidates;
+    }
+    for (const std::string& target : targets) {
+      TokenId id = 0;
+      if (const auto token = tokenizer_->token_to_id(target)) {
+        id = *token;
+      } else {
+        const Encoding pieces = tokenizer_->encode(
+            target, {.add_special_tokens = false, .details = EncodingDetails::ids});
+        check(!pieces.ids.empty(), "fill_mask: target '", target, "' has no tokens");
+        id = pieces.ids.front();
+      }
+      check(id < vocabulary, "fill_mask: target '", target, "' has id ", id,
+            " but the model's vocabulary has ", vocabulary, " tokens");
+      if (std::find(candidates.begin(), candidates.end(), id) == candidates.end()) {
+        candidates.push_back(id);
+      }
+    }
+    return candidates;
+  }
+
+  [[nodiscard]] std::vector<MaskGuess> best(const Scalar* probabilities,
+                                            std::vector<TokenId> candidates, Index top_k) const {
+    const auto count = std::min(static_cast<Index>(candidates.size()), top_k);
+    std::partial_sort(
+        candidates.begin(), candidates.begin() + count, candidates.end(),
+        [&](TokenId a, TokenId b) {
+          return probabilities[a] != probabilities[b] ? probabilities[a] > probabilities[b] : a < b;
+        });
+    std::vector<MaskGuess> guesses;
+    for (Index i = 0; i < count; ++i) {
+      const TokenId id = candidates[static_cast<std::size_t>(i)];
+      // An id beyond the tokenizer's vocabulary, which some models pad, is no text.
+      guesses.push_back(
+          {tokenizer_->decode({id}, false), id, static_cast<double>(probabilities[id]), ""});
+    }
+    return guesses;
+  }
+
+  std::shared_ptr<const Tokenizer> tokenizer_;
+  std::shared_ptr<const Model> model_;
+  Context context_;
+};
+
+using FillMask = BasicFillMask<float>;
+
+}  // namespace eigenformer
