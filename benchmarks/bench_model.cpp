@@ -1,0 +1,131 @@
+// A whole model's forward pass. Rows are named bench_model/PRECISION/BATCH/LENGTH/THREADS; all
+// texts of a batch have the same length. --model DIR measures a published folder (with the logits
+// of all tokens, unless its architecture is RobertaModel); without it, an encoder of roberta-base's
+// size with random weights.
+#include <chrono>
+#include <cstring>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <benchmark/benchmark.h>
+
+#include "eigenformer/models.hpp"
+
+namespace ef = eigenformer;
+
+namespace {
+
+std::string model_folder;  // empty: random weights
+
+ef::RobertaConfig config_of_model() {
+  if (!model_folder.empty()) return ef::RobertaConfig::from_pretrained(model_folder);
+  ef::RobertaConfig config;
+  config.max_position_embeddings = 514;
+  config.type_vocab_size = 1;
+  config.layer_norm_eps = 1e-5;
+  config.architectures = {"RobertaModel"};
+  return config;
+}
+
+bool is_masked_lm(const ef::RobertaConfig& config) {
+  return !config.architectures.empty() && config.architectures[0].ends_with("ForMaskedLM");
+}
+
+/// The forward pass that is measured; made once for each scalar, when its first row runs.
+template <class Scalar>
+const std::function<void(ef::Context&, const ef::Batch&)>& forward() {
+  static const auto made = []() -> std::function<void(ef::Context&, const ef::Batch&)> {
+    const auto hold = [](auto model) {
+      return [model = std::make_shared<decltype(model)>(std::move(model))](ef::Context& cx,
+                                                                           const ef::Batch& batch) {
+        benchmark::DoNotOptimize((*model)(cx, batch).data());
+      };
+    };
+    const ef::RobertaConfig config = config_of_model();
+    if (model_folder.empty()) return hold(ef::RobertaModel<Scalar>(config, /*pooler=*/false));
+    if (!is_masked_lm(config)) return hold(ef::RobertaModel<Scalar>::from_pretrained(model_folder));
+    return hold(ef::RobertaForMaskedLM<Scalar>::from_pretrained(model_folder));
+  }();
+  return made;
+}
+
+/// Useful floating-point operations of one forward pass over `batch`.
+double operations(const ef::RobertaConfig& config, const ef::Batch& batch) {
+  const auto hidden = static_cast<double>(config.hidden_size);
+  const auto intermediate = static_cast<double>(config.intermediate_size);
+  const auto layers = static_cast<double>(config.num_hidden_layers);
+  const auto tokens = static_cast<double>(batch.tokens());
+  const auto length = static_cast<double>(batch.longest());
+  const double layer = 8 * hidden * hidden + 4 * hidden * intermediate + 4 * length * hidden;
+  const double head =
+      is_masked_lm(config) ? 2 * hidden * (hidden + static_cast<double>(config.vocab_size)) : 0;
+  return tokens * (layers * layer + head);
+}
+
+template <class Scalar>
+void run(benchmark::State& state, int texts, int length, int threads) {
+  const ef::RobertaConfig config = config_of_model();
+  ef::Batch batch;
+  for (int i = 0; i < texts; ++i) {
+    std::vector<ef::TokenId> ids(static_cast<std::size_t>(length));
+    for (std::size_t t = 0; t < ids.size(); ++t) {  // any ids but the padding
+      const auto id = static_cast<ef::Index>(31 * t + static_cast<std::size_t>(7 * i));
+      ids[t] = static_cast<ef::TokenId>(2 + id % (config.vocab_size - 2));
+    }
+    batch.add(ids);
+  }
+  ef::Context cx(threads);
+  forward<Scalar>()(cx, batch);
+  // Rates by the wall clock: with several threads the caller's CPU time is not the cost, and
+  // UseRealTime() would change the row's name.
+  const auto start = std::chrono::steady_clock::now();
+  for ([[maybe_unused]] auto _ : state) forward<Scalar>()(cx, batch);
+  const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
+  const double passes = static_cast<double>(state.iterations()) / elapsed.count();
+  state.counters["tokens/s"] = passes * static_cast<double>(batch.tokens());
+  state.counters["GFLOP/s"] = passes * operations(config, batch) * 1e-9;
+}
+
+template <class Scalar>
+void add_rows(const std::string& precision) {
+  const auto most = static_cast<int>(config_of_model().max_tokens());
+  for (const int threads : {1, 2}) {
+    for (const auto& [texts, length] :
+         std::vector<std::pair<int, int>>{{1, 16}, {1, 128}, {1, 512}, {8, 128}}) {
+      if (length > most) continue;
+      const std::string name = "bench_model/" + precision + "/" + std::to_string(texts) + "/" +
+                               std::to_string(length) + "/" + std::to_string(threads);
+      benchmark::RegisterBenchmark(name.c_str(), [texts = texts, length = length,
+                                                  threads](auto& state) {
+        run<Scalar>(state, texts, length, threads);
+      })->Unit(benchmark::kMillisecond);
+    }
+  }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  std::vector<char*> rest;
+  for (int i = 0; i < argc; ++i) {
+    if (std::strcmp(argv[i], "--model") == 0 && i + 1 < argc)
+      model_folder = argv[++i];
+    else
+      rest.push_back(argv[i]);
+  }
+  int count = static_cast<int>(rest.size());
+  try {
+    add_rows<float>("float");
+    add_rows<double>("double");
+    benchmark::Initialize(&count, rest.data());
+    if (benchmark::ReportUnrecognizedArguments(count, rest.data())) return 2;
+    benchmark::RunSpecifiedBenchmarks();
+  } catch (const ef::Error& problem) {
+    std::fprintf(stderr, "error: %s\n", problem.what());
+    return 1;
+  }
+  benchmark::Shutdown();
+  return 0;
+}
