@@ -77,6 +77,9 @@ TEST(RobertaConfig, SiblingsShareTheArchitecture) {
   EXPECT_EQ(parse(R"({"model_type": "xlm-roberta"})").vocab_size, 30522);
   EXPECT_EQ(parse(R"({"model_type": "camembert"})").vocab_size, 30522);
   EXPECT_EQ(parse(R"({"model_type": "xlm-roberta", "vocab_size": 250002})").vocab_size, 250002);
+  EXPECT_EQ(parse(R"({"model_type": "xlm-roberta"})").class_name("Model"), "XLMRobertaModel");
+  EXPECT_EQ(parse(R"({"model_type": "camembert"})").class_name("Model"), "CamembertModel");
+  EXPECT_EQ(parse("{}").class_name("ForMaskedLM"), "RobertaForMaskedLM");
   expect_refusal("model_type", "\"bert\"", "xlm-roberta");
   expect_refusal("model_type", "\"roberta-prelayernorm\"");
   expect_refusal("model_type", "\"\"");

@@ -66,8 +66,7 @@ struct RobertaConfig {
   std::map<std::string, Index> label2id = {};  ///< empty: the inverse of id2label
   std::optional<std::string> problem_type = {};
 
-  std::optional<std::string> dtype =
-      {};  ///< of the saved weights; loading follows the file instead
+  std::optional<std::string> dtype = {};  ///< of the saved weights; kept, not used for loading
   std::optional<std::string> transformers_version = {};
 
   Json extra = Json::object();  ///< keys that are not named above
@@ -96,6 +95,15 @@ struct RobertaConfig {
   [[nodiscard]] std::string label(Index id) const {
     const auto found = id2label.find(id);
     return found != id2label.end() ? found->second : concat("LABEL_", id);
+  }
+
+  /// What transformers calls a model class of this family: class_name("ForMaskedLM") is
+  /// "CamembertForMaskedLM" where model_type is "camembert".
+  [[nodiscard]] std::string class_name(std::string_view suffix) const {
+    const std::string_view family = model_type == "xlm-roberta" ? "XLMRoberta"
+                                    : model_type == "camembert" ? "Camembert"
+                                                                : "Roberta";
+    return concat(family, suffix);
   }
 
   /// The names of the keys that no model uses.
