@@ -99,13 +99,13 @@ class Tape : public TapeBase {
         at(input) = std::move(gradient);
     }
 
-    /// The gradient of `input` so far, zero at first, for kernels that add to it.
+    /// The gradient of `input` so far, zero at first, without gaps, for kernels that add to it.
     [[nodiscard]] Tensor<Scalar>& accumulator(const Tensor<Scalar>& input) {
       Tensor<Scalar>& sum = at(input);
       if (!sum.defined())
         sum = context_.template zeros<Scalar>(input.shape());
-      else if (!sum.storage_.unique())
-        sum = sum.clone();  // it may be another node's gradient too
+      else if (!sum.storage_.unique() || !sum.contiguous())
+        sum = sum.clone();  // it may be, or be part of, another node's gradient
       return sum;
     }
 

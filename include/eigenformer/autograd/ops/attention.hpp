@@ -33,7 +33,8 @@ using AttentionProbabilities = std::vector<Tensor<Scalar>>;
 /// e]`:
 /// `[tokens, heads * e]`. `probabilities`, unless null, gets the softmax before dropout, untracked.
 /// A query that may see no key attends to its whole segment alike, as in HF's eager attention.
-/// Throws ShapeError. (arXiv:1706.03762; mirrors torch.nn.functional.scaled_dot_product_attention.)
+/// Throws ShapeError; Error for a dropout probability outside [0, 1). (arXiv:1706.03762; mirrors
+/// torch.nn.functional.scaled_dot_product_attention.)
 template <class Scalar>
 [[nodiscard]] Tensor<Scalar> scaled_dot_product_attention(
     Context& cx, const Tensor<Scalar>& query, const Tensor<Scalar>& key,
@@ -53,6 +54,8 @@ template <class Scalar>
   check<ShapeError>(
       options.key_mask.empty() || static_cast<Index>(options.key_mask.size()) == key.size(0),
       "attention: ", options.key_mask.size(), " mask values for ", key.size(0), " keys");
+  check(options.dropout >= 0 && options.dropout < 1, "attention: dropout probability ",
+        options.dropout, " is outside [0, 1)");
   const auto offsets_of = [](std::span<const Index> given, Index tokens) {
     std::vector<Index> offsets(given.begin(), given.end());
     if (given.empty()) offsets = {0, tokens};

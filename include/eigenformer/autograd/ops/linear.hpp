@@ -32,7 +32,10 @@ template <class Scalar>
       Tensor<Scalar> dz = dy;  // [..., out]
       if (z.defined()) {
         dz = bx.empty<Scalar>(dy.shape());
-        kernels::activate_backward(activation, z.data(), dy.data(), dz.data(), dy.numel());
+        for (Index i = 0; i < dy.row_count(); ++i) {  // dy may be a view with gaps
+          kernels::activate_backward(activation, z.view().row(i), dy.view().row(i),
+                                     dz.view().row(i), dy.cols());
+        }
       }
       if (pass.wants(x)) {
         kernels::gemm<Scalar>(bx.threads(), kernels::Layout::plain, dz.view(), weight.view(),

@@ -26,6 +26,8 @@ template <class Scalar>
   check<ShapeError>(logits.rank() == 2 && static_cast<Index>(labels.size()) == logits.size(0),
                     "cross_entropy: logits are ", logits.shape(), " ([n, classes]) but there are ",
                     labels.size(), " labels");
+  check(options.label_smoothing >= 0 && options.label_smoothing <= 1,
+        "cross_entropy: label smoothing ", options.label_smoothing, " is outside [0, 1]");
   Index counted = 0;
   for (const TokenId label : labels) {
     if (label == options.ignore_index) continue;
