@@ -96,7 +96,9 @@ class Tensor {
     return rows;
   }
 
+  /// Whether the numbers lie side by side; so they do where there are none.
   [[nodiscard]] bool contiguous() const {
+    if (numel() == 0) return true;
     Index step = 1;
     for (int axis = rank() - 1; axis >= 0; --axis) {
       if (shape_[axis] != 1 && stride(axis) != step) return false;
@@ -259,7 +261,7 @@ class Tensor {
   [[nodiscard]] Index row_stride() const {
     int last = rank() - 2;  // the innermost axis of more than one row sets the spacing
     while (last >= 0 && shape_[last] == 1) --last;
-    if (last < 0) return cols();
+    if (last < 0 || numel() == 0) return cols();
     Index expected = stride(last);
     for (int axis = last; axis >= 0; --axis) {
       check<ShapeError>(shape_[axis] == 1 || stride(axis) == expected, "a view of shape ", shape_,
