@@ -3,6 +3,7 @@
 // one matrix inside, three names outside.
 #pragma once
 
+#include <array>
 #include <span>
 #include <string_view>
 
@@ -45,9 +46,9 @@ class MultiHeadAttention {
       : query_key_value_(options.hidden, 3 * options.hidden, init),
         output_(options.hidden, options.hidden, init),
         options_(options) {
-    check<ConfigError>(options.heads > 0 && options.hidden % options.heads == 0,
-                       "attention: ", options.heads, " heads do not divide hidden size ",
-                       options.hidden);
+    check<ConfigError>(
+        options.hidden > 0 && options.heads > 0 && options.hidden % options.heads == 0,
+        "attention: ", options.heads, " heads do not divide hidden size ", options.hidden);
   }
 
   /// Self-attention within each text. `probabilities` as in scaled_dot_product_attention.
@@ -72,6 +73,7 @@ class MultiHeadAttention {
                                           const Sequences& sequences, const Tensor<Scalar>& memory,
                                           const Sequences& memory_sequences) const {
     const Index n = options_.hidden;
+    const std::array<Index, 2> one_text{0, memory.rank() == 0 ? 0 : memory.size(0)};
     const Tensor<Scalar> query = query_key_value_.columns(cx, x, {0, n});  // [tokens, hidden]
     const Tensor<Scalar> key_value =
         query_key_value_.columns(cx, memory, {n, 3 * n});  // [memory tokens, 2 * hidden]
@@ -80,7 +82,7 @@ class MultiHeadAttention {
         {.heads = options_.heads,
          .causal = options_.causal,
          .segments = sequences.segments,
-         .key_segments = memory_sequences.segments,
+         .key_segments = memory_sequences.segments.empty() ? one_text : memory_sequences.segments,
          .key_mask = memory_sequences.mask,
          .dropout = options_.dropout});  // [tokens, hidden]
     return output_(cx, context);

@@ -10,14 +10,15 @@
 
 namespace eigenformer {
 
-/// `entries` vectors of size `hidden`. The row `padding`, if any, starts at 0 and gets no gradient.
-/// Mirrors torch.nn.Embedding.
+/// `entries` vectors of size `hidden`. The row `padding` starts at 0 and gets no gradient; -1:
+/// none. Mirrors torch.nn.Embedding.
 template <class Scalar>
 class Embedding {
  public:
   Embedding(Index entries, Index hidden, Index padding = -1, const Initializer& init = {})
       : weight_(init.normal<Scalar>({entries, hidden})), padding_(padding) {
-    check<ShapeError>(padding < entries, "embedding: padding row ", padding, " of ", entries);
+    check<ShapeError>(padding >= -1 && padding < entries, "embedding: padding row ", padding,
+                      " of ", entries);
     if (padding >= 0 && weight_.defined()) weight_.value().rows(padding, padding + 1).fill(0);
   }
 

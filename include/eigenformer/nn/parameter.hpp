@@ -49,9 +49,12 @@ class Parameter {
     if (!value_.defined()) value_ = Tensor<Scalar>(shape_);
   }
 
-  /// The value as an operand: watched by the context's tape, if it has one.
+  /// The value as an operand: watched by the context's tape, if it has one. Throws Error while
+  /// there are no numbers.
   [[nodiscard]] Tensor<Scalar> operator()(const Context& cx) const {
-    Tape<Scalar>* tape = trainable && value_.defined() ? tape_of<Scalar>(cx) : nullptr;
+    check(value_.defined(), "a parameter of shape ", shape_,
+          " has no numbers yet: load or assign() them first");
+    Tape<Scalar>* tape = trainable ? tape_of<Scalar>(cx) : nullptr;
     return tape == nullptr ? value_ : tape->watch(value_);
   }
 
