@@ -1,36 +1,357 @@
-// The tokenizer on the small model of the examples and on the published vectors of roberta-base.
+// The tokenizer's own promises: batches, threads, memory, errors that name the entry, long words.
 #include "eigenformer/tokenizers/tokenizer.hpp"
 
+#include <ctime>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <gtest/gtest.h>
+
+#include "eigenformer/threading/thread_pool.hpp"
+
+#include "oracle_cases.hpp"
+#include "temporary_folder.hpp"
 
 namespace eigenformer {
 namespace {
 
 using Ids = std::vector<TokenId>;
 
-const Tokenizer& small() {
+const Tokenizer& model() {
   static const Tokenizer tokenizer = Tokenizer::from_pretrained(EIGENFORMER_EXAMPLES "/model");
   return tokenizer;
 }
 
+/// A tokenizer small enough to be changed key by key.
+Json toy_document() {
+  return parse_json(R"({
+    "version": "1.0",
+    "added_tokens": [{"id": 0, "content": "<s>", "special": true},
+                     {"id": 1, "content": "</s>", "special": true}],
+    "normalizer": null,
+    "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true},
+    "post_processor": {"type": "RobertaProcessing", "sep": ["</s>", 1], "cls": ["<s>", 0],
+                       "trim_offsets": true, "add_prefix_space": false},
+    "decoder": {"type": "ByteLevel"},
+    "model": {"type": "BPE", "vocab": {"<s>": 0, "</s>": 1, "l": 2, "o": 3, "w": 4, "lo": 5,
+                                       "low": 6}, "merges": ["l o", "lo w"]}
+  })",
+                    "toy");
+}
+
+Tokenizer toy(const Json& document) { return Tokenizer::from_json(document.dump(), "toy"); }
+
+/// What reading the document says, or nothing where it is taken.
+template <class Exception>
+std::string refusal(const Json& document) {
+  try {
+    (void)toy(document);
+  } catch (const Exception& problem) {
+    return problem.what();
+  }
+  return "";
+}
+
 TEST(Tokenizer, RoundTrip) {
   const std::string text = "Hello world! c\u00E9c\u00E9 \U0001F600\n  two  spaces ";
-  const Encoding encoding = small().encode(text);
-  EXPECT_EQ(encoding.ids.front(), small().cls_token_id());
-  EXPECT_EQ(encoding.ids.back(), small().sep_token_id());
-  EXPECT_EQ(small().decode(encoding.ids), text);
+  const Encoding encoding = model().encode(text);
+  EXPECT_EQ(encoding.ids.front(), model().cls_token_id());
+  EXPECT_EQ(encoding.ids.back(), model().sep_token_id());
+  EXPECT_EQ(model().decode(encoding.ids), text);
+  for (const TokenId id : encoding.ids) EXPECT_EQ(model().token_to_id(model().id_to_token(id)), id);
+}
+
+TEST(Tokenizer, DetailsAreFilledAsAsked) {
+  EncodeOptions options;
+  const Encoding all = model().encode("Hello there <mask>", options);
+  options.details = EncodingDetails::offsets;
+  const Encoding offsets = model().encode("Hello there <mask>", options);
+  options.details = EncodingDetails::ids;
+  const Encoding ids = model().encode("Hello there <mask>", options);
+  EXPECT_EQ(all.ids, offsets.ids);
+  EXPECT_EQ(all.ids, ids.ids);
+  EXPECT_EQ(all.offsets, offsets.offsets);
+  EXPECT_EQ(all.word_ids.size(), all.ids.size());
+  EXPECT_TRUE(offsets.word_ids.empty() && offsets.type_ids.empty());
+  EXPECT_TRUE(ids.offsets.empty());
 }
 
 TEST(Tokenizer, BatchFromBracedTexts) {
-  const Batch batch = small().encode_batch({"Hello <mask>!", "A longer second text."});
+  const Batch batch = model().encode_batch({"Hello <mask>!", "A longer second text."});
   ASSERT_EQ(batch.segments(), 2);
   batch.validate();
+  EXPECT_TRUE(batch.type_ids.empty());
   const RowRange first = batch.segment(0);
   EXPECT_EQ(Ids(batch.ids.begin() + first.begin, batch.ids.begin() + first.end),
-            small().encode("Hello <mask>!").ids);
+            model().encode("Hello <mask>!").ids);
+  EXPECT_EQ(model().encode_batch(std::vector<std::string>{}).segments(), 0);
+}
+
+TEST(Tokenizer, BatchesDoNotDependOnThreads) {
+  const Json fixture = read_json(EIGENFORMER_FIXTURES "/tokenizers/digests.json");
+  std::vector<std::string> texts;
+  for (std::uint64_t seed = 0; seed < 1500; ++seed) {
+    texts.push_back(oracle::Random(seed, fixture).text());
+  }
+  std::vector<TextPair> pairs;
+  for (std::size_t i = 0; i + 1 < texts.size(); ++i) pairs.emplace_back(texts[i], texts[i + 1]);
+  EncodeOptions options;
+  options.max_length = 12;
+  options.stride = 1;
+  Json types = toy_document();
+  types["post_processor"]["type"] = "BertProcessing";
+  const Tokenizer bert = toy(types);
+  for (const int threads : {1, 2, 5}) {
+    ThreadPool pool(threads);
+    const Batch batch = model().encode_batch(texts, options, &pool);
+    const Batch typed = bert.encode_batch(pairs, options, &pool);
+    const std::vector<Encoding> encodings = model().encode_each(texts, options, &pool);
+    const std::vector<Encoding> pair_encodings = bert.encode_each(pairs, options, &pool);
+    batch.validate();
+    typed.validate();
+    ASSERT_EQ(batch.segments(), static_cast<Index>(texts.size()));
+    ASSERT_EQ(typed.segments(), static_cast<Index>(pairs.size()));
+    for (std::size_t i = 0; i < texts.size(); ++i) {
+      const Encoding alone = model().encode(texts[i], options);
+      const RowRange rows = batch.segment(static_cast<Index>(i));
+      ASSERT_EQ(Ids(batch.ids.begin() + rows.begin, batch.ids.begin() + rows.end), alone.ids);
+      ASSERT_EQ(oracle::to_json(encodings[i]), oracle::to_json(alone));
+      ASSERT_EQ(encodings[i].overflowing.size(), alone.overflowing.size());
+    }
+    for (std::size_t i = 0; i < pairs.size(); ++i) {
+      const Encoding alone = bert.encode(pairs[i].first, pairs[i].second, options);
+      const RowRange rows = typed.segment(static_cast<Index>(i));
+      ASSERT_EQ(Ids(typed.ids.begin() + rows.begin, typed.ids.begin() + rows.end), alone.ids);
+      ASSERT_EQ(Ids(typed.type_ids.begin() + rows.begin, typed.type_ids.begin() + rows.end),
+                alone.type_ids);
+      ASSERT_EQ(pair_encodings[i].type_ids, alone.type_ids);
+    }
+  }
+}
+
+/// Seconds of this thread's processor.
+double thread_seconds() {
+  timespec time{};
+  ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+  return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
+}
+
+TEST(Tokenizer, AWordOfAMegabyteTakesLinearTime) {
+  const Json fixture = read_json(EIGENFORMER_FIXTURES "/tokenizers/digests.json");
+  oracle::Random random(1, fixture);
+  const std::size_t size = 1'000'000;
+  std::string letters(size, 'a');
+  for (char& letter : letters) letter = static_cast<char>('a' + random.below(26));
+  const std::string kinds[] = {std::string(size, 'a'),  letters,
+                               std::string(size, ' '),  std::string(size, '\n') + "x",
+                               std::string(size, '\''), std::string(size, '<')};
+  for (const std::string& text : kinds) {
+    const double begin = thread_seconds();
+    const Encoding encoding = model().encode(text);
+    const double seconds = thread_seconds() - begin;
+    EXPECT_EQ(model().decode(encoding.ids), text);
+    EXPECT_EQ(encoding.offsets[encoding.offsets.size() - 2].end, text.size());
+#if defined(NDEBUG) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+    EXPECT_LT(seconds, 1.0) << "of " << text.substr(0, 10) << "...";
+#else
+    EXPECT_LT(seconds, 20.0) << "of " << text.substr(0, 10) << "...";
+#endif
+  }
+}
+
+/// Scanning and the heap must agree: the same letters in a short word and inside a long one.
+TEST(Tokenizer, LongWordsMergeAsShortOnes) {
+  const Json fixture = read_json(EIGENFORMER_FIXTURES "/tokenizers/digests.json");
+  detail::Vocabulary vocabulary;
+  for (std::size_t byte = 0; byte < 256; ++byte) {
+    vocabulary.add(detail::byte_spelling(byte), static_cast<std::int64_t>(byte), "test");
+  }
+  const std::string letters = "abc";
+  detail::Merges merges;
+  oracle::Random random(7, fixture);
+  std::vector<std::string> tokens = {"a", "b", "c"};
+  while (tokens.size() < 60) {
+    const std::string left = tokens[random.below(tokens.size())];
+    const std::string right = tokens[random.below(tokens.size())];
+    if (vocabulary.find(left + right)) continue;
+    vocabulary.add(left + right, static_cast<std::int64_t>(vocabulary.size()), "test");
+    merges.emplace_back(left, right);
+    tokens.push_back(left + right);
+  }
+  const detail::Bpe bpe(std::move(vocabulary), merges, {}, "test");
+  detail::ModelScratch scratch;
+  std::vector<detail::Piece> scanned;
+  std::vector<detail::Piece> merged;
+  for (int i = 0; i < 3000; ++i) {
+    std::string word;
+    const std::uint64_t size = 1 + random.below(48);
+    for (std::uint64_t k = 0; k < size; ++k) word += letters[random.below(3)];
+    bpe.encode(word, scratch, scanned);
+    bpe.encode(word + "!" + std::string(60, '?'), scratch, merged);  // "!" and "?" never merge
+    ASSERT_GE(merged.size(), scanned.size());
+    for (std::size_t k = 0; k < scanned.size(); ++k) {
+      ASSERT_EQ(scanned[k].id, merged[k].id) << word;
+      ASSERT_EQ(scanned[k].begin, merged[k].begin);
+      ASSERT_EQ(scanned[k].end, merged[k].end);
+    }
+  }
+}
+
+TEST(Tokenizer, DecodesIdsThatAreNoText) {
+  EXPECT_EQ(model().decode({}), "");
+  EXPECT_EQ(model().decode({8'000'000}), "");
+  EXPECT_THROW((void)model().decode({-1}), ShapeError);
+  EXPECT_THROW((void)model().id_to_token(-1), ShapeError);
+  EXPECT_THROW((void)model().id_to_token(8'000'000), ShapeError);
+  EXPECT_EQ(model().token_to_id("no such token"), std::nullopt);
+  // Half a character becomes U+FFFD.
+  const Encoding emoji = model().encode("\U0001FAE8", {.add_special_tokens = false});
+  ASSERT_GT(emoji.ids.size(), 1U);
+  EXPECT_EQ(model().decode(std::span(emoji.ids).first(1)), "\uFFFD");
+}
+
+TEST(Tokenizer, TruncationThatCannotBeDone) {
+  const auto encode = [](const EncodeOptions& options) {
+    (void)model().encode("a b c d", options);
+  };
+  EXPECT_THROW(encode({.max_length = 1}), ConfigError);
+  EXPECT_THROW(encode({.max_length = -1}), ConfigError);
+  EXPECT_THROW(encode({.max_length = 5, .stride = -1}), ConfigError);
+  EXPECT_THROW(encode({.max_length = 4, .stride = 2}), ConfigError);
+  EXPECT_THROW(encode({.max_length = 4, .strategy = TruncationStrategy::only_second}), ConfigError);
+  EXPECT_THROW((void)model().encode("a b c d", "e f g h",
+                                    {.max_length = 7, .strategy = TruncationStrategy::only_first}),
+               ConfigError);
+  const Encoding nothing = model().encode("a b c d", {.max_length = 2});
+  EXPECT_EQ(nothing.ids, (Ids{model().cls_token_id(), model().sep_token_id()}));
+}
+
+TEST(Tokenizer, RefusesStagesByName) {
+  const std::pair<const char*, const char*> stages[] = {
+      {"normalizer", R"({"type": "BertNormalizer"})"},
+      {"normalizer", R"({"type": "Sequence", "normalizers": []})"},
+      {"pre_tokenizer", R"({"type": "Split", "pattern": {"Regex": "x"}})"},
+      {"pre_tokenizer", R"({"type": "Sequence", "pretokenizers": [{"type": "Whitespace"}]})"},
+      {"post_processor", R"({"type": "SomeProcessing"})"},
+      {"decoder", R"({"type": "WordPiece"})"},
+      {"model", R"({"type": "WordPiece", "vocab": {}})"},
+      {"model", R"({"type": "Unigram", "vocab": []})"},
+      {"model", R"({"vocab": {}})"},
+      {"model", R"({"type": "BPE", "vocab": {}, "merges": [], "dropout": 0.1})"},
+      {"version", R"("2.0")"},
+  };
+  for (const auto& [key, stage] : stages) {
+    Json document = toy_document();
+    document[key] = parse_json(stage, "stage");
+    const std::string message = refusal<ConfigError>(document);
+    EXPECT_EQ(message.substr(0, 5), "toy: ") << key << " " << stage;
+  }
+  Json document = toy_document();
+  document["normalizer"] = {{"type", "BertNormalizer"}};
+  EXPECT_NE(refusal<ConfigError>(document).find("BertNormalizer"), std::string::npos);
+}
+
+TEST(Tokenizer, RefusesBrokenEntries) {
+  const std::pair<const char*, const char*> entries[] = {
+      {"/model/vocab/l", "-2"},
+      {"/model/vocab/l", "2.5"},
+      {"/model/vocab/l", "\"2\""},
+      {"/model/vocab/l", "3"},
+      {"/model/vocab/l", "16777216"},
+      {"/model/vocab/l", "18446744073709551615"},
+      {"/model/vocab", "[]"},
+      {"/model/merges/1", "\"lo\""},
+      {"/model/merges/1", "\"lo w x\""},
+      {"/model/merges/1", "\"lo x\""},
+      {"/model/merges/1", "\"o w\""},
+      {"/model/merges/1", "[\"lo\"]"},
+      {"/model/merges/1", "[\"lo\", 3]"},
+      {"/model/merges/1", "7"},
+      {"/model/merges", "{}"},
+      {"/model/unk_token", "5"},
+      {"/model/fuse_unk", "\"yes\""},
+      {"/model", "null"},
+      {"/added_tokens", "{}"},
+      {"/added_tokens/0", "{\"id\": 0}"},
+      {"/added_tokens/0/id", "-1"},
+      {"/added_tokens/0/id", "1"},
+      {"/added_tokens/0/id", "0.5"},
+      {"/added_tokens/0/content", "\"</s>\""},
+      {"/added_tokens/0/special", "1"},
+      {"/pre_tokenizer", "\"ByteLevel\""},
+      {"/pre_tokenizer", "{}"},
+      {"/pre_tokenizer/add_prefix_space", "1"},
+      {"/post_processor/cls", "[\"<s>\"]"},
+      {"/post_processor/cls", "[\"<s>\", -1]"},
+      {"/post_processor/cls", "[\"<s>\", 99]"},
+      {"/post_processor", R"({"type": "TemplateProcessing"})"},
+      {"/post_processor",
+       R"({"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "<x>"}}], "pair": []})"},
+  };
+  for (const auto& [pointer, value] : entries) {
+    Json document = toy_document();
+    document[Json::json_pointer(pointer)] = parse_json(value, "entry");
+    const std::string message = refusal<FormatError>(document);
+    EXPECT_EQ(message.substr(0, 5), "toy: ") << pointer << " = " << value << ": " << message;
+  }
+  Json document = toy_document();
+  EXPECT_EQ(refusal<Error>(document), "");
+  document["model"]["merges"][1] = "o w";
+  EXPECT_EQ(refusal<FormatError>(document),
+            "toy: merge 2 ('o' and 'w'): 'ow' is not in the vocabulary");
+  document["model"]["unk_token"] = "<unk>";
+  document["model"]["merges"] = Json::array();
+  EXPECT_EQ(refusal<ConfigError>(document), "toy: unk_token '<unk>' is not in the vocabulary");
+}
+
+TEST(Tokenizer, RefusesBrokenFolders) {
+  const TemporaryFolder folder;
+  const auto refused = [&] {
+    try {
+      (void)Tokenizer::from_pretrained(folder.path());
+    } catch (const Error& problem) {
+      std::string message = problem.what();
+      const std::size_t at = message.find(folder.path());
+      if (at != std::string::npos) message.replace(at, folder.path().size(), "DIR");
+      return message;
+    }
+    return std::string();
+  };
+  EXPECT_EQ(refused(), "DIR: has neither tokenizer.json nor vocab.json with merges.txt");
+  const std::string vocabulary = R"({"<s>": 0, "</s>": 1, "a": 2, "b": 3, "ab": 4, "<mask>": 5})";
+  write_file(folder.path() + "/vocab.json", vocabulary);
+  EXPECT_NE(refused().find("DIR/merges.txt: cannot be opened"), std::string::npos);
+  write_file(folder.path() + "/merges.txt", "#version: 0.2\na b\na\n");
+  EXPECT_EQ(refused(),
+            "DIR/merges.txt: line 3 is 'a', which does not have two parts with one space between");
+  write_file(folder.path() + "/merges.txt", "#version: 0.2\r\na b\r\n");
+  EXPECT_EQ(refused(), "");
+  const Tokenizer read = Tokenizer::from_pretrained(folder.path());
+  EXPECT_EQ(read.encode("ab <mask>").ids, (Ids{0, 4, 5, 1}));
+  write_file(folder.path() + "/merges.txt", "b a\n");
+  EXPECT_NE(refused().find("merge 1 ('b' and 'a'): 'ba' is not in the vocabulary"),
+            std::string::npos);
+  write_file(folder.path() + "/vocab.json", "{\"a\": 0, \"a\": 1}");
+  EXPECT_EQ(refused(), "DIR/vocab.json: key 'a' appears twice in one object");
+  write_file(folder.path() + "/tokenizer.json", "{\"version\": \"1.0\"");
+  EXPECT_EQ(refused().substr(0, 33), "DIR/tokenizer.json: invalid JSON:");
+}
+
+TEST(Tokenizer, CompanionFilesNameTheSpecialTokens) {
+  const TemporaryFolder folder;
+  write_file(folder.path() + "/vocab.json", R"({"<s>": 0, "</s>": 1, "a": 2, "Ġ": 3, "Ġa": 4})");
+  write_file(folder.path() + "/merges.txt", "Ġ a\n");
+  write_file(folder.path() + "/tokenizer_config.json",
+             R"({"add_prefix_space": true, "mask_token": {"content": "<m>", "lstrip": true}})");
+  write_file(folder.path() + "/special_tokens_map.json", R"({"pad_token": "</s>"})");
+  write_file(folder.path() + "/added_tokens.json", R"({"<m>": 5})");
+  const Tokenizer read = Tokenizer::from_pretrained(folder.path());
+  EXPECT_EQ(read.mask_token_id(), 5);
+  EXPECT_EQ(read.pad_token_id(), 1);
+  EXPECT_EQ(read.vocab_size(), 6);
+  EXPECT_EQ(read.encode("a <m>a").ids, (Ids{0, 4, 5, 4, 1}));
+  EXPECT_THROW((void)read.unk_token_id(), ConfigError);
 }
 
 }  // namespace

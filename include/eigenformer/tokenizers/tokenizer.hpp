@@ -447,8 +447,9 @@ class Tokenizer {
 
   Batch pack_all(std::size_t count, InputAt input_at, const EncodeOptions& options,
                  ThreadPool* pool) const {
+    if (count == 0) return {};
     const Index grain = pool == nullptr ? static_cast<Index>(count) : grain_of(count);
-    std::vector<Batch> parts(count == 0 ? 0 : (count - 1) / static_cast<std::size_t>(grain) + 1);
+    std::vector<Batch> parts((count - 1) / static_cast<std::size_t>(grain) + 1);
     for_ranges(count, grain, input_at, options, pool,
                [&](Index begin, Index end, detail::EncodeMemory& memory) {
                  Batch& part = parts[static_cast<std::size_t>(begin / grain)];
@@ -458,7 +459,6 @@ class Tokenizer {
                    add_segment(memory, input.pair.has_value(), options, part);
                  }
                });
-    if (parts.empty()) return {};
     Batch batch = std::move(parts.front());
     for (std::size_t i = 1; i < parts.size(); ++i) {
       const Index before = batch.tokens();
