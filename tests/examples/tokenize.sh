@@ -3,15 +3,15 @@ source "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/expect.bash"
 
 expect_common
 
-expect 0 --json 'Let there be <mask>: and'
+expect 0 --json 'the light be <mask>: and'
 lines 1
 for key in ids tokens type_ids special offsets; do matches "\"$key\":\\["; done
 matches '"special":\[1,0.*,1\]'
 matches '"offsets":\[\[0,0\],\[0,3\],\[4,9\],.*\[13,19\].*,\[0,0\]\]'
-matches '"tokens":\["<s>","Let",.*"<mask>",.*,"</s>"\]'
+matches '"tokens":\["<s>","the",.*"<mask>",.*,"</s>"\]'
 
 # Only \n ends a line; an empty line is an empty input; a tab parts a pair, a second one is an error.
-printf 'one\r\n\nGod\tearth\n' > "$scratch/lines"
+printf 'one\r\n\nGod\tand\n' > "$scratch/lines"
 expect 0 --json --input "$scratch/lines"
 lines 3
 [[ $(sed -n 2p <<< "$out") == *'"tokens":["<s>","</s>"]'* ]] || complain 'the empty line is not empty'
