@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds and runs the consumer with every compiler in every way that a project can take the library
-# in: installed and found, fetched, as a subdirectory. The programs of README.md are built with it.
+# in: installed and found, fetched, as a subdirectory. The programs of README.md are built with the first.
 # usage: run.sh [COMPILER...]; default: g++ clang++
 set -euo pipefail
 source "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/../../.ci/tools.sh"
@@ -20,7 +20,7 @@ for compiler in "$@"; do
   for way in package fetch subdirectory; do
     build=$scratch/$compiler-$way
     mkdir "$build"
-    awk -v to="$build/readme_" '
+    [[ $way != package ]] || awk -v to="$build/readme_" '
       /^```cpp$/ { file = to (++count) ".cpp"; next }
       /^```$/ { file = ""; next }
       file { print > file }' "$root/README.md"
