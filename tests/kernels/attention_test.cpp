@@ -62,7 +62,6 @@ template <class Scalar>
 struct Problem {
   Strided<Scalar> query, key, value;
   std::vector<std::uint8_t> mask;
-  ef::Rng rng{77};
   kernels::Attention<Scalar> attention;
 
   /// Refers to the case's offsets.
@@ -91,7 +90,7 @@ struct Problem {
                  c.causal,
                  static_cast<Scalar>(1 / std::sqrt(double(c.size))),
                  {}};
-    if (dropout > 0) attention.dropout = {&rng, 9, dropout};
+    attention.dropout = {ef::Rng(77), 9, dropout};
   }
   Problem(const Problem&) = delete;
   Problem& operator=(const Problem&) = delete;

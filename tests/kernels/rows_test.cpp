@@ -367,7 +367,7 @@ TYPED_TEST(Rows, Dropout) {
   const Index n = 100000;
   const Strided<Scalar> x(1, n, 1);
   for (const double probability : {0.0, 0.1, 0.5, 0.9}) {
-    const kernels::DropoutPattern pattern{&rng, 4, probability};
+    const kernels::DropoutPattern pattern{rng, 4, probability};
     Strided<Scalar> found(1, n, 2);
     Strided<Scalar> expected(1, n, 2);
     pattern.apply(x.data(), found.data(), n, 0);

@@ -20,9 +20,9 @@ class DropoutGenerator {
  public:
   explicit DropoutGenerator(std::uint64_t seed) : rng_(seed) {}
 
-  /// The next layer's pattern; refers to this generator.
+  /// The next layer's pattern.
   [[nodiscard]] kernels::DropoutPattern next(double probability) noexcept {
-    return {&rng_, stream_++, probability};
+    return {rng_, stream_++, probability};
   }
 
  private:

@@ -126,7 +126,7 @@ void attention_forward(ThreadPool& pool, const Attention<Scalar>& attention, Sca
       if (probabilities != nullptr) {
         std::copy_n(scores.data, count * keys, probabilities + first);
       }
-      if (attention.dropout.rng != nullptr) {
+      if (attention.dropout.drops()) {
         attention.dropout.apply(scores.data, scores.data, count * keys, first);
       }
       const MatrixView<Scalar> target = out.middle_rows(part.query_begin + begin, count)
@@ -157,7 +157,7 @@ void attention_backward(ThreadPool& pool, const Attention<Scalar>& attention,
     const MatrixView<Scalar> work{scratch + part.probabilities, queries, keys, keys};
     const MatrixView<const Scalar> dy = dout.middle_rows(part.query_begin, queries)
                                             .columns(part.value_column, attention.value_size());
-    const bool drops = attention.dropout.rng != nullptr;
+    const bool drops = attention.dropout.drops();
     // dv += dropped(p)^T dy
     if (drops) attention.dropout.apply(p.data, work.data, queries * keys, part.probabilities);
     gemm_tile<Scalar>(

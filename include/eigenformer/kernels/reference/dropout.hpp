@@ -7,11 +7,10 @@
 
 namespace eigenformer::kernels::reference {
 
-/// The factor of the number at `position`: 0, or 1 / (1 - p); 1 without a generator.
+/// The factor of the number at `position`: 0, or 1 / (1 - p).
 template <class Scalar>
 [[nodiscard]] Wide<Scalar> dropout_factor(const DropoutPattern& pattern, Index position) {
-  if (pattern.rng == nullptr) return 1;
-  const double draw = pattern.rng->uniform(pattern.stream, static_cast<std::uint64_t>(position));
+  const double draw = pattern.rng.uniform(pattern.stream, static_cast<std::uint64_t>(position));
   return draw < pattern.probability ? 0 : 1 / (1 - Wide<Scalar>(pattern.probability));
 }
 
