@@ -4,6 +4,7 @@
 //   sqrt(d).
 #pragma once
 
+#include <array>
 #include <cmath>
 #include <optional>
 #include <span>
@@ -56,18 +57,23 @@ template <class Scalar>
       "attention: ", options.key_mask.size(), " mask values for ", key.size(0), " keys");
   check(options.dropout >= 0 && options.dropout < 1, "attention: dropout probability ",
         options.dropout, " is outside [0, 1)");
-  const auto offsets_of = [](std::span<const Index> given, Index tokens) {
-    std::vector<Index> offsets(given.begin(), given.end());
-    if (given.empty()) offsets = {0, tokens};
+  const std::array<Index, 2> all_queries{0, query.size(0)};
+  const std::array<Index, 2> all_keys{0, key.size(0)};
+  const auto offsets_of = [](std::span<const Index> offsets, Index tokens) {
     bool valid = offsets.front() == 0 && offsets.back() == tokens;
     for (std::size_t i = 1; i < offsets.size(); ++i) valid &= offsets[i - 1] <= offsets[i];
     check<ShapeError>(valid, "attention: segment offsets must rise from 0 to ", tokens,
-                      ", the number of rows");
+                      ", the number of rows, but go from ", offsets.front(), " to ",
+                      offsets.back());
     return offsets;
   };
-  const std::vector<Index> query_offsets = offsets_of(options.segments, query.size(0));
-  const std::vector<Index> key_offsets = offsets_of(
-      options.key_segments.empty() ? options.segments : options.key_segments, key.size(0));
+  const std::span<const Index> query_offsets =
+      offsets_of(options.segments.empty() ? all_queries : options.segments, query.size(0));
+  const std::span<const Index> key_offsets =
+      offsets_of(!options.key_segments.empty() ? options.key_segments
+                 : options.segments.empty()    ? all_keys
+                                               : options.segments,
+                 key.size(0));
   check<ShapeError>(query_offsets.size() == key_offsets.size(),
                     "attention: ", query_offsets.size() - 1, " query segments but ",
                     key_offsets.size() - 1, " key segments");
@@ -102,7 +108,9 @@ template <class Scalar>
   if (tape != nullptr) {
     tape->record(
         cx, out,
-        [query, key, value, attention, query_offsets, key_offsets, saved,
+        [query, key, value, attention, saved,
+         query_offsets = std::vector<Index>(query_offsets.begin(), query_offsets.end()),
+         key_offsets = std::vector<Index>(key_offsets.begin(), key_offsets.end()),
          mask = std::vector<std::uint8_t>(options.key_mask.begin(), options.key_mask.end())](
             auto& pass, const Tensor<Scalar>& dout) {
           Context& bx = pass.context();
