@@ -432,9 +432,9 @@ TEST(ModuleGradients, ThroughColumnsOfAConcatenation) {
   const ef::Linear<double> last(7, 2, ef::Initializer(4, 0.5));
   const std::vector<Index> segments{0, 2, 5};
   const auto function = [&](Context& context, const std::vector<Tensor<double>>& in) {
+    const auto padded = ef::to_padded<double>(context, in[0], segments);
     const std::vector<Tensor<double>> parts{in[0], layer(context, in[0], ef::Activation::gelu)};
     const auto wide = last(context, ef::concat_tensors<double>(context, 1, parts));
-    const auto padded = ef::to_padded<double>(context, in[0], segments);
     return ef::add(context, ef::mean_squared_error(context, wide, Tensor<double>::zeros({5, 2})),
                    ef::mean_squared_error(context, padded, Tensor<double>::zeros({2, 3, 4})));
   };
