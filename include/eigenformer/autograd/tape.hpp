@@ -125,6 +125,7 @@ class Tape : public TapeBase {
 
   /// The same tensor as a leaf, for which backward() gives a gradient. Idempotent by storage.
   [[nodiscard]] Tensor<Scalar> watch(const Tensor<Scalar>& tensor) {
+    check(tensor.defined(), "tape: a tensor without numbers cannot be watched");
     const auto [leaf, added] = leaves_.try_emplace(tensor.data());
     if (added) {
       leaf->second = tensor;

@@ -15,7 +15,8 @@ namespace eigenformer {
 /// one initializer differ, and are the same whenever its seed is.
 class Initializer {
  public:
-  /// A seed that no other default-made initializer of this process has.
+  /// A seed that no other default-made initializer of this process has; above those that people
+  /// choose.
   Initializer() : Initializer(next_seed()) {}
   explicit Initializer(std::uint64_t seed, double deviation = 0.02)
       : rng_(seed), deviation_(deviation), stream_(std::make_shared<std::uint64_t>(0)) {}
@@ -54,7 +55,7 @@ class Initializer {
 
  private:
   static std::uint64_t next_seed() noexcept {
-    static std::atomic<std::uint64_t> last{0};
+    static std::atomic<std::uint64_t> last{std::uint64_t{1} << 63};
     return ++last;
   }
 

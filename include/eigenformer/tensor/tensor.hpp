@@ -45,6 +45,24 @@ class Tensor {
   using Map = Eigen::Map<Plain, Eigen::Unaligned, Eigen::OuterStride<>>;
 
   Tensor() = default;
+  Tensor(const Tensor&) = default;
+  Tensor& operator=(const Tensor&) = default;
+  /// The source is empty afterwards.
+  Tensor(Tensor&& other) noexcept
+      : storage_(std::move(other.storage_)),
+        data_(std::exchange(other.data_, nullptr)),
+        shape_(std::exchange(other.shape_, {})),
+        strides_(other.strides_),
+        position_(std::exchange(other.position_, {})) {}
+  Tensor& operator=(Tensor&& other) noexcept {
+    Tensor source(std::move(other));  // other may be this very tensor
+    std::swap(storage_, source.storage_);
+    std::swap(data_, source.data_);
+    std::swap(shape_, source.shape_);
+    std::swap(strides_, source.strides_);
+    std::swap(position_, source.position_);
+    return *this;
+  }
 
   /// Uninitialised numbers in memory of their own.
   explicit Tensor(const Shape& shape) : Tensor(detail::Storage::owned(bytes_of(shape)), shape) {}
