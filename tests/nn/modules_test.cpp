@@ -282,6 +282,11 @@ TYPED_TEST(Modules, AModuleWithoutNumbersSaysSo) {
       {"[4, 6]", "[6, 4]"});
 }
 
+TYPED_TEST(Modules, ATapeRefusesToWatchNothing) {
+  ef::Tape<TypeParam> tape;
+  expect_message<ef::Error>([&] { return tape.watch(Tensor<TypeParam>()); }, {"without numbers"});
+}
+
 TYPED_TEST(Modules, InitialValues) {
   using Scalar = TypeParam;
   const ef::Initializer init(7);
@@ -350,6 +355,7 @@ TYPED_TEST(Modules, ACopyIsAModelOfItsOwn) {
   EXPECT_TRUE(close(layer(this->cx, x), before, 0));
   const ef::EncoderLayer<Scalar> moved = std::move(layer);
   EXPECT_TRUE(close(moved(this->cx, x), before, 0));
+  expect_message<ef::Error>([&] { return layer(this->cx, x); }, {"no numbers"});  // NOLINT: moved
 }
 
 TYPED_TEST(Modules, FrozenParametersGetNoGradient) {

@@ -76,7 +76,8 @@ def scaled_dot_product_attention():
     """Two heads of size 3, values of size 5; texts of 4 and 3 tokens; a mask with holes."""
     heads, size, value_size, lengths = 2, 3, 5, (4, 3)
     tokens = sum(lengths)
-    q, k, v = random(tokens, heads * size), random(tokens, heads * size), random(tokens, heads * value_size)
+    q, k = random(tokens, heads * size), random(tokens, heads * size)
+    v = random(tokens, heads * value_size)
     mask = torch.tensor([1, 0, 1, 1, 1, 1, 0], dtype=torch.uint8)
     tensors = {"q": q, "k": k, "v": v, "mask": mask}
 
@@ -112,7 +113,8 @@ def multi_head_attention():
 
     def run(x, memory, x_lengths, y_lengths, causal=False, masked=False):
         outputs, probabilities = [], []
-        for text, other, keep in zip(x.split(x_lengths), memory.split(y_lengths), mask.split(lengths)):
+        texts = zip(x.split(x_lengths), memory.split(y_lengths), mask.split(lengths))
+        for text, other, keep in texts:
             hidden_pairs = torch.zeros(len(text), len(other), dtype=torch.bool)
             if causal:
                 hidden_pairs |= torch.ones_like(hidden_pairs).triu(1)
@@ -146,7 +148,8 @@ def multi_head_attention():
             del inputs["memory"]
             y, p = run(inputs["x"], inputs["x"], lengths, lengths, **options)
         case = {"y": y, "probabilities": p, **backward(y, inputs)}
-        case.update(renamed({key: value.grad for key, value in layer.named_parameters()}, "gradient"))
+        gradients = {key: value.grad for key, value in layer.named_parameters()}
+        case.update(renamed(gradients, "gradient"))
         base.update({f"{name}.{key}": value for key, value in case.items()})
     save("multi_head_attention", base)
 
@@ -154,9 +157,9 @@ def multi_head_attention():
 def encoder_layer():
     """RobertaLayer under HF's own names, with one text at a time and an additive mask."""
     lengths = (5, 1, 3)
-    config = RobertaConfig(hidden_size=8, num_attention_heads=2, intermediate_size=12, vocab_size=10,
-                           hidden_dropout_prob=0.1, attention_probs_dropout_prob=0.1,
-                           layer_norm_eps=1e-5, hidden_act="gelu")
+    config = RobertaConfig(hidden_size=8, num_attention_heads=2, intermediate_size=12,
+                           vocab_size=10, hidden_dropout_prob=0.1, hidden_act="gelu",
+                           attention_probs_dropout_prob=0.1, layer_norm_eps=1e-5)
     config._attn_implementation = "eager"
     layer = randomise(RobertaLayer(config)).eval()
     mask = torch.tensor([1, 0, 1, 1, 1, 1, 1, 1, 0], dtype=torch.uint8)
