@@ -35,4 +35,5 @@ cmp "$scratch/1.safetensors" "$scratch/3.safetensors" || complain 'threads chang
 # A run that fails leaves no file.
 expect_error "$scratch/nowhere" --model "$scratch/nowhere" --output "$scratch/none" 'God'
 [[ ! -e $scratch/none ]] || complain 'a file of a failed run'
-expect_error "$scratch/no/folder" --output "$scratch/no/folder/x" 'God'
+expect 1 --output "$scratch/no/folder/x" 'God'
+[[ $err == *"$scratch/no/folder/x"* ]] || complain "the error does not name the file: $err"

@@ -31,7 +31,9 @@ expect 0 --json --top 3 --threads 1 "$verse"
 one=$out
 expect 0 --json --top 3 --threads 3 "$verse"
 [[ $out == "$one" ]] || complain 'threads change the answer'
-for option in '--isa scalar' '--precision double'; do
+options=('--precision double')
+"$program" --help | grep -q -- --isa && options+=('--isa scalar')
+for option in "${options[@]}"; do
   # shellcheck disable=SC2086
   expect 0 --json --top 1 $option "$verse"
   matches 'heaven'
