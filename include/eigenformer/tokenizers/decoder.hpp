@@ -6,7 +6,7 @@
 
 #include "eigenformer/io/json.hpp"
 #include "eigenformer/tokenizers/byte_level.hpp"
-#include "eigenformer/tokenizers/normalizer.hpp"
+#include "eigenformer/tokenizers/json_fields.hpp"
 #include "eigenformer/tokenizers/unicode.hpp"
 
 namespace eigenformer::detail {

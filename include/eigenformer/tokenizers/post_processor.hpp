@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstddef>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -11,7 +12,7 @@
 
 #include "eigenformer/io/json.hpp"
 #include "eigenformer/tokenizers/encoding.hpp"
-#include "eigenformer/tokenizers/normalizer.hpp"
+#include "eigenformer/tokenizers/json_fields.hpp"
 
 namespace eigenformer::detail {
 
@@ -120,13 +121,14 @@ class PostProcessor {
     const auto found = stage.find(key);
     check<FormatError>(found != stage.end() && found->is_array() && found->size() == 2, source,
                        ": post_processor: '", std::string_view(key), "' must be [\"token\", id]");
-    return json_id((*found)[1], source);
+    return required_id((*found)[1], source);
   }
 
-  static TokenId json_id(const Json& id, const std::string& source) {
-    check<FormatError>(id.is_number_integer() && id >= 0 && id <= max_token_id, source,
-                       ": post_processor: ", id.dump(), " is not a token id");
-    return id.get<TokenId>();
+  static TokenId required_id(const Json& value, const std::string& source) {
+    const std::optional<TokenId> id = json_id(value);
+    check<FormatError>(id.has_value(), source, ": post_processor: ", value.dump(),
+                       " is not a token id");
+    return *id;
   }
 
   static Template read_template(const Json& stage, const char* key, int sequences,
@@ -149,7 +151,7 @@ class PostProcessor {
                          " is neither a Sequence nor a SpecialToken with an 'id'");
       const std::string& id = value["id"].get_ref<const std::string&>();
       TemplatePart part;
-      if (value.contains("type_id")) part.type_id = json_id(value["type_id"], source);
+      if (value.contains("type_id")) part.type_id = required_id(value["type_id"], source);
       if (kind == "Sequence") {
         check<FormatError>(id == "A" || id == "B", source, ": template '", std::string_view(key),
                            "': sequence '", id, "' is neither A nor B");
@@ -174,7 +176,7 @@ class PostProcessor {
                        source, ": template: special token '", name,
                        "' has no ids in 'special_tokens'");
     std::vector<TokenId> ids;
-    for (const Json& id : (*specials)[name]["ids"]) ids.push_back(json_id(id, source));
+    for (const Json& id : (*specials)[name]["ids"]) ids.push_back(required_id(id, source));
     return ids;
   }
 

@@ -230,9 +230,8 @@ class Tokenizer {
 
   void read(const Json& document, const std::string& source) {
     check<FormatError>(document.is_object(), source, ": must be an object");
-    const auto version = document.find("version");
-    check<ConfigError>(version == document.end() || *version == "1.0", source,
-                       ": version must be \"1.0\"");
+    check<ConfigError>(detail::json_text(document, "version", source).value_or("1.0") == "1.0",
+                       source, ": version must be \"1.0\"");
     post_processor_ = detail::PostProcessor::from_json(document, source);
     decoder_ = detail::Decoder::from_json(document, source);
     pipeline_ = detail::Pipeline(document, source);

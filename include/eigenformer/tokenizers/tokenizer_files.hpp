@@ -17,7 +17,7 @@
 #include "eigenformer/io/json.hpp"
 #include "eigenformer/tokenizers/added_tokens.hpp"
 #include "eigenformer/tokenizers/bpe.hpp"
-#include "eigenformer/tokenizers/normalizer.hpp"
+#include "eigenformer/tokenizers/json_fields.hpp"
 #include "eigenformer/tokenizers/vocabulary.hpp"
 
 namespace eigenformer::detail {
@@ -63,12 +63,10 @@ inline constexpr std::array<std::array<const char*, 3>, 7> usual_special_names =
   check<FormatError>(entries.is_object(), source, ": the vocabulary must be an object");
   Vocabulary vocabulary;
   for (auto entry = entries.begin(); entry != entries.end(); ++entry) {
-    check<FormatError>(entry->is_number_integer(), source, ": token '", entry.key(), "' has id ",
-                       entry->dump(), ", which is not a whole number");
-    // Beyond int64 the value would wrap; any number that large is out of range.
-    const bool huge = entry->is_number_unsigned() &&
-                      entry->get<std::uint64_t>() > static_cast<std::uint64_t>(max_token_id);
-    vocabulary.add(entry.key(), huge ? max_token_id + 1 : entry->get<std::int64_t>(), source);
+    const std::optional<TokenId> id = json_id(*entry);
+    check<FormatError>(id.has_value(), source, ": token '", entry.key(), "' has id ", entry->dump(),
+                       ", which is not a whole number in 0..", max_token_id);
+    vocabulary.add(entry.key(), *id, source);
   }
   return vocabulary;
 }
@@ -99,16 +97,6 @@ inline constexpr std::array<std::array<const char*, 3>, 7> usual_special_names =
   return merges;
 }
 
-/// A string of the model, or nothing where it is null or not there.
-[[nodiscard]] inline std::optional<std::string> json_text(const Json& object, const char* key,
-                                                          const std::string& source) {
-  const auto found = object.find(key);
-  if (found == object.end() || found->is_null()) return std::nullopt;
-  check<FormatError>(found->is_string(), source, ": '", std::string_view(key),
-                     "' must be a string, not ", found->dump());
-  return found->get<std::string>();
-}
-
 /// The model stage of tokenizer.json. Throws ConfigError for a model that is not supported, by its
 /// name, and FormatError for entries that break the format.
 [[nodiscard]] inline std::shared_ptr<const TokenModel> read_model(const Json& model,
@@ -121,8 +109,9 @@ inline constexpr std::array<std::array<const char*, 3>, 7> usual_special_names =
   check<FormatError>(model.contains("vocab") && model.contains("merges"), source,
                      ": model BPE needs 'vocab' and 'merges'");
   const auto dropout = model.find("dropout");
-  check<ConfigError>(dropout == model.end() || dropout->is_null() || *dropout == 0, source,
-                     ": model BPE with dropout is not supported; set it to null");
+  const bool drops = dropout != model.end() && !dropout->is_null() &&
+                     (!dropout->is_number() || dropout->get<double>() != 0);
+  check<ConfigError>(!drops, source, ": model BPE with dropout is not supported; set it to null");
   BpeOptions options;
   options.byte_level = byte_level;
   options.unk_token = json_text(model, "unk_token", source);
@@ -146,11 +135,11 @@ inline constexpr std::array<std::array<const char*, 3>, 7> usual_special_names =
   token.lstrip = json_flag(entry, "lstrip", false, source);
   token.rstrip = json_flag(entry, "rstrip", false, source);
   token.normalized = json_flag(entry, "normalized", !token.special, source);
-  const auto id = entry.find("id");
-  check<FormatError>(
-      id != entry.end() && id->is_number_integer() && *id >= 0 && *id <= max_token_id, source,
-      ": added token '", token.content, "' has no id in 0..", max_token_id);
-  token.id = id->get<TokenId>();
+  const auto found = entry.find("id");
+  const std::optional<TokenId> id = found == entry.end() ? std::nullopt : json_id(*found);
+  check<FormatError>(id.has_value(), source, ": added token '", token.content, "' has no id in 0..",
+                     max_token_id);
+  token.id = *id;
   return token;
 }
 
@@ -217,15 +206,15 @@ inline constexpr std::array<std::array<const char*, 3>, 7> usual_special_names =
     token.content = content;
     return token;
   };
-  const auto set_id = [](AddedToken& token, const Json& id, const std::string& source) {
-    check<FormatError>(id.is_number_integer() && id >= 0 && id <= max_token_id, source, ": token '",
-                       token.content, "' has id ", id.dump(), ", which is not in 0..",
-                       max_token_id);
-    token.id = id.get<TokenId>();
+  const auto set_id = [](AddedToken& token, const Json& value, const std::string& source) {
+    const std::optional<TokenId> id = json_id(value);
+    check<FormatError>(id.has_value(), source, ": token '", token.content, "' has id ",
+                       value.dump(), ", which is not in 0..", max_token_id);
+    token.id = *id;
   };
   if (added_file.is_object()) {
-    for (const auto& [content, id] : added_file.items()) {
-      set_id(place(content), id, folder + "/added_tokens.json");
+    for (auto entry = added_file.begin(); entry != added_file.end(); ++entry) {
+      set_id(place(entry.key()), *entry, folder + "/added_tokens.json");
     }
   }
   for (const std::string& special : names) {
@@ -238,11 +227,13 @@ inline constexpr std::array<std::array<const char*, 3>, 7> usual_special_names =
   if (config.is_object() && config.contains("added_tokens_decoder") &&
       config["added_tokens_decoder"].is_object()) {
     const std::string source = folder + "/tokenizer_config.json: added_tokens_decoder";
-    for (const auto& [id, entry] : config["added_tokens_decoder"].items()) {
-      Json with_id = entry;
-      check<FormatError>(
-          entry.is_object() && id.find_first_not_of("0123456789") == id.npos && id.size() < 9,
-          source, ": '", id, "' is not an id with its token");
+    const Json& entries = config["added_tokens_decoder"];
+    for (auto entry = entries.begin(); entry != entries.end(); ++entry) {
+      const std::string& id = entry.key();
+      check<FormatError>(entry->is_object() && !id.empty() && id.size() < 9 &&
+                             id.find_first_not_of("0123456789") == std::string::npos,
+                         source, ": '", id, "' is not an id with its token");
+      Json with_id = *entry;
       with_id["id"] = std::stoi(id);
       const AddedToken read = read_added_token(with_id, source);
       place(read.content) = read;
