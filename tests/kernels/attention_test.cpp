@@ -220,6 +220,26 @@ TYPED_TEST(Attention, AQueryThatSeesNothingAttendsToItsSegmentAlike) {
   }
 }
 
+TYPED_TEST(Attention, NaNStaysInItsRowHeadAndSegment) {
+  using Scalar = TypeParam;
+  ef::ThreadPool pool(1);
+  const Case c{"", {0, 5, 12}, {0, 5, 12}, 2, 3, 3, false, Mask::none};
+  const auto where = [&](const char* what, Index row, auto&& expected) {
+    Problem<Scalar> problem(c);
+    auto& changed = *what == 'q' ? problem.query : *what == 'k' ? problem.key : problem.value;
+    changed.view().row(row)[4] = std::numeric_limits<Scalar>::quiet_NaN();  // the second head
+    const auto out = problem.forward(pool).out;
+    for (Index i = 0; i < 12; ++i) {
+      for (Index j = 0; j < 6; ++j) {
+        EXPECT_EQ(std::isnan(out.view().row(i)[j]), expected(i, j)) << what << ' ' << i << ' ' << j;
+      }
+    }
+  };
+  where("query", 2, [](Index i, Index j) { return i == 2 && j >= 3; });
+  where("key", 2, [](Index i, Index j) { return i < 5 && j >= 3; });
+  where("value", 7, [](Index i, Index j) { return i >= 5 && j == 4; });
+}
+
 TYPED_TEST(Attention, HiddenKeysAreWithoutEffect) {
   using Scalar = TypeParam;
   ef::ThreadPool pool(1);

@@ -75,6 +75,29 @@ TYPED_TEST(Gemm, WithoutAccumulateOldNumbersDoNotMatter) {
   EXPECT_TRUE(close(found, expected));
 }
 
+TYPED_TEST(Gemm, NaNAndInfinityStayInTheirRowAndColumn) {
+  using Scalar = TypeParam;
+  ef::ThreadPool pool(1);
+  const auto number = [](Scalar x) { return std::isfinite(x); };
+  for (const Layout layout : {Layout::plain, Layout::a_transposed, Layout::b_transposed}) {
+    const Sizes s{13, 37, 19};
+    auto a = left<Scalar>(layout, s);
+    auto b = right<Scalar>(layout, s);
+    (layout == Layout::a_transposed ? a.view().row(7)[5] : a.view().row(5)[7]) =
+        std::numeric_limits<Scalar>::quiet_NaN();
+    (layout == Layout::b_transposed ? b.view().row(36)[18] : b.view().row(18)[36]) =
+        std::numeric_limits<Scalar>::infinity();
+    Strided<Scalar> c(s.m, s.n, 3);
+    kernels::gemm<Scalar>(pool, layout, a.view(), b.view(), c.view());
+    for (Index i = 0; i < s.m; ++i) {
+      for (Index j = 0; j < s.n; ++j) {
+        EXPECT_EQ(number(c.view().row(i)[j]), i != 5 && j != 36) << i << ' ' << j;
+        EXPECT_EQ(std::isnan(c.view().row(i)[j]), i == 5) << i << ' ' << j;
+      }
+    }
+  }
+}
+
 TYPED_TEST(Gemm, DoesNotDependOnTheThreads) {
   using Scalar = TypeParam;
   for (const Layout layout : {Layout::plain, Layout::a_transposed, Layout::b_transposed}) {

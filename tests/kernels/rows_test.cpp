@@ -240,6 +240,15 @@ TYPED_TEST(Rows, LayerNormDoesNotDependOnTheThreads) {
                                         Scalar(1e-5), y.view(), {}, nullptr);
     return y;
   });
+  const std::vector<Scalar> scale(67, 1);
+  const Strided<Scalar> dy(67, 65, 6);
+  ef::testing::expect_same_for_any_pool([&](ef::ThreadPool& pool) {
+    Strided<Scalar> dx(67, 65, 7), dgamma(1, 65, 8), dbeta(1, 65, 9);
+    kernels::layer_norm_backward<Scalar>(pool, x.view(), gamma.data(), scale.data(), dy.view(),
+                                         dx.view(), dgamma.data(), dbeta.data());
+    for (Index j = 0; j < 65; ++j) dx.view().row(0)[j] += dgamma.data()[j] + dbeta.data()[j];
+    return dx;
+  });
 }
 
 TYPED_TEST(Rows, Softmax) {
@@ -341,6 +350,21 @@ TYPED_TEST(Rows, CrossEntropy) {
       }
     }
   }
+}
+
+TYPED_TEST(Rows, CrossEntropyDoesNotDependOnTheThreads) {
+  using Scalar = TypeParam;
+  const Strided<Scalar> logits(67, 131, 1);
+  const auto labels = random_ids(67, 131);
+  ef::testing::expect_same_for_any_pool([&](ef::ThreadPool& pool) {
+    Strided<Scalar> p(67, 131, 2), losses(1, 67, 3), d(67, 131, 4);
+    kernels::cross_entropy_forward<Scalar>(pool, logits.view(), labels, -100, Scalar(0.1), p.view(),
+                                           losses.data());
+    kernels::cross_entropy_backward<Scalar>(pool, p.view(), labels, -100, Scalar(0.1), Scalar(1),
+                                            d.view());
+    for (Index i = 0; i < 67; ++i) d.view().row(i)[0] += losses.data()[i];
+    return d;
+  });
 }
 
 TYPED_TEST(Rows, CrossEntropyOfSharpLogits) {
