@@ -8,6 +8,7 @@ and mis-shaped keys are errors, and so are parameters that are not finite. With 
 parameter must equal, in the type of the saved one, the same parameter of that other folder. An
 encoder that was saved without its pooler needs --no-pooler: transformers makes a new one otherwise.
 """
+
 import argparse
 import json
 import os
@@ -20,12 +21,16 @@ import transformers
 
 
 def load(folder, name, options):
-    model, report = getattr(transformers, name).from_pretrained(folder, output_loading_info=True, **options)
+    model, report = getattr(transformers, name).from_pretrained(
+        folder, output_loading_info=True, **options
+    )
     return model.eval(), report
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("folder", type=pathlib.Path)
     parser.add_argument("--class", dest="name")
     parser.add_argument("--no-pooler", action="store_true")
@@ -40,19 +45,29 @@ def main():
         return 2
     failures = []
     options = {"add_pooling_layer": False} if arguments.no_pooler else {}
-    auto = transformers.AutoConfig.from_pretrained(arguments.folder)  # what Auto classes dispatch on
+    # What the Auto classes go by.
+    auto = transformers.AutoConfig.from_pretrained(arguments.folder)
     model, report = load(arguments.folder, name, options)
     if type(auto) is not type(model.config):
-        failures.append(f"model_type says {type(auto).__name__}, {name} takes {type(model.config).__name__}")
+        failures.append(
+            f"model_type says {type(auto).__name__}, {name} takes {type(model.config).__name__}"
+        )
     for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
         failures += [f"{kind}: {key}" for key in sorted(map(str, report[kind]))]
     state = model.state_dict()
-    failures += [f"{key} is not finite" for key, value in state.items() if not bool(torch.isfinite(value).all())]
+    failures += [
+        f"{key} is not finite"
+        for key, value in state.items()
+        if not bool(torch.isfinite(value).all())
+    ]
     with torch.no_grad():
         ids = torch.tensor([[0, min(5, model.config.vocab_size - 1), 2]])
         output = model(ids[None] if name.endswith("MultipleChoice") else ids)
-    failures += [f"output {i} is not finite" for i, value in enumerate(output.to_tuple())
-                 if torch.is_tensor(value) and not bool(torch.isfinite(value).all())]
+    failures += [
+        f"output {i} is not finite"
+        for i, value in enumerate(output.to_tuple())
+        if torch.is_tensor(value) and not bool(torch.isfinite(value).all())
+    ]
     if arguments.like:
         other, _ = load(arguments.like, name, options)
         others = other.state_dict()
@@ -61,7 +76,9 @@ def main():
                 failures.append(f"{key} differs from {arguments.like}")
     for failure in failures:
         print("error:", failure)
-    print(f"{arguments.folder}: {name}, {len(state)} tensors, {model.dtype}, {len(failures)} failures")
+    print(
+        f"{arguments.folder}: {name}, {len(state)} tensors, {model.dtype}, {len(failures)} failures"
+    )
     return 1 if failures else 0
 
 

@@ -11,6 +11,7 @@ attention on the token ids that the example reports. FOLDER holds vocab.json, me
 tokenizer.json of roberta-base. Prints, per tensor, the largest difference divided by the largest
 value, and exits 1 where one is above the tolerance, or where a result depends on the threads.
 """
+
 import argparse
 import os
 import pathlib
@@ -33,7 +34,8 @@ TEXTS = [
     "Hello <mask>!",
     "",
     "A somewhat longer sentence, with numbers 3.14159 and   several   spaces.",
-    "\u00fcn\u00efc\u00f6d\u00e9 \u2014 \u65e5\u672c\u8a9e \U0001f600 <mask> \u041f\u0440\u0438\u0432\u0435\u0442",
+    "\u00fcn\u00efc\u00f6d\u00e9 \u2014 \u65e5\u672c\u8a9e \U0001f600 <mask> "
+    "\u041f\u0440\u0438\u0432\u0435\u0442",
     "x",
     "The weather in the mountains changes within an hour, said the guide; " * 60,
 ]
@@ -42,8 +44,14 @@ TEXTS = [
 def make_checkpoint(folder, size, kind, tokenizer):
     hidden, layers, heads, intermediate = SIZES[size]
     config = transformers.RobertaConfig(
-        hidden_size=hidden, num_hidden_layers=layers, num_attention_heads=heads, intermediate_size=intermediate,
-        max_position_embeddings=LONGEST + 2, type_vocab_size=1, layer_norm_eps=1e-5)
+        hidden_size=hidden,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        intermediate_size=intermediate,
+        max_position_embeddings=LONGEST + 2,
+        type_vocab_size=1,
+        layer_norm_eps=1e-5,
+    )
     model = CLASSES[kind](config)
     generator = torch.Generator().manual_seed(len(size) + len(kind))
     loud = torch.randperm(hidden, generator=generator)[:6]
@@ -66,8 +74,21 @@ def make_checkpoint(folder, size, kind, tokenizer):
 
 
 def run_features(program, folder, inputs, precision, threads, output):
-    command = [str(program), "--model", str(folder), "--input", str(inputs), "--output", str(output), "--precision",
-               precision, "--threads", str(threads), "--max-length", str(LONGEST)]
+    command = [
+        str(program),
+        "--model",
+        str(folder),
+        "--input",
+        str(inputs),
+        "--output",
+        str(output),
+        "--precision",
+        precision,
+        "--threads",
+        str(threads),
+        "--max-length",
+        str(LONGEST),
+    ]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode != 0:
         sys.exit(f"error: {' '.join(command)}\n{done.stderr}")
@@ -89,23 +110,32 @@ def truth_of(model, kind, ids):
 def compare(name, got, wanted, tolerance):
     """The error, and whether it is acceptable."""
     if got is None or got.shape != wanted.shape:
-        print(f"  {name:24} missing or of another shape: {None if got is None else tuple(got.shape)}")
+        print(
+            f"  {name:24} missing or of another shape: {None if got is None else tuple(got.shape)}"
+        )
         return False
     error = float((got.double() - wanted).abs().max() / wanted.abs().max())
     good = error <= tolerance  # false for NaN
-    print(f"  {name:24} {str(tuple(got.shape)):14} {error:.2e}{'' if good else '  above ' + str(tolerance)}")
+    verdict = "" if good else f"  above {tolerance}"
+    print(f"  {name:24} {str(tuple(got.shape)):14} {error:.2e}{verdict}")
     return good
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--features", type=pathlib.Path, required=True)
     parser.add_argument("--tokenizer", type=pathlib.Path, required=True)
     parser.add_argument("--sizes", nargs="+", choices=SIZES, default=["base", "large"])
     parser.add_argument("--kinds", nargs="+", choices=CLASSES, default=list(CLASSES))
     parser.add_argument("--precisions", nargs="+", choices=TOLERANCES, default=["double", "float"])
     parser.add_argument("--threads", nargs="+", type=int, default=[1, 2])
-    parser.add_argument("--work", type=pathlib.Path, help="where to put the checkpoints; default: a temporary folder")
+    parser.add_argument(
+        "--work",
+        type=pathlib.Path,
+        help="where to put the checkpoints; default: a temporary folder",
+    )
     arguments = parser.parse_args()
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
@@ -115,15 +145,30 @@ def main():
         inputs = work / "texts.txt"
         inputs.write_text("".join(text + "\n" for text in TEXTS), encoding="utf-8")
         tokenizer = transformers.AutoTokenizer.from_pretrained(arguments.tokenizer)
-        wanted_ids = [tokenizer(text, truncation=True, max_length=LONGEST)["input_ids"] for text in TEXTS]
+        wanted_ids = [
+            tokenizer(text, truncation=True, max_length=LONGEST)["input_ids"] for text in TEXTS
+        ]
         for size in arguments.sizes:
             for kind in arguments.kinds:
                 folder = work / f"{size}-{kind}"
                 make_checkpoint(folder, size, kind, arguments.tokenizer)
-                runs = {(precision, threads): run_features(arguments.features, folder, inputs, precision, threads,
-                                                           work / "features.safetensors")
-                        for precision in arguments.precisions for threads in arguments.threads}
-                model = CLASSES[kind].from_pretrained(folder, dtype=torch.float64, attn_implementation="eager").eval()
+                runs = {
+                    (precision, threads): run_features(
+                        arguments.features,
+                        folder,
+                        inputs,
+                        precision,
+                        threads,
+                        work / "features.safetensors",
+                    )
+                    for precision in arguments.precisions
+                    for threads in arguments.threads
+                }
+                model = (
+                    CLASSES[kind]
+                    .from_pretrained(folder, dtype=torch.float64, attn_implementation="eager")
+                    .eval()
+                )
                 truths = [truth_of(model, kind, torch.tensor(ids)) for ids in wanted_ids]
                 del model
                 shutil.rmtree(folder)
@@ -135,7 +180,9 @@ def main():
                             good = False
                             continue
                         for name, value in truth.items():
-                            good &= compare(f"{name}.{i}", got.get(f"{name}.{i}"), value, TOLERANCES[precision])
+                            good &= compare(
+                                f"{name}.{i}", got.get(f"{name}.{i}"), value, TOLERANCES[precision]
+                            )
                     first = runs[precision, arguments.threads[0]]
                     for name, value in got.items():
                         if not torch.equal(value, first[name]):

@@ -4,20 +4,24 @@
   python roberta_fixtures.py --out tests/fixtures/models            # writes every case
   python roberta_fixtures.py --out tests/fixtures/models --only f16 # writes one
   python roberta_fixtures.py --out tests/fixtures/models --check    # compares, writes nothing
+  python roberta_fixtures.py --out FOLDER --random 150 [--seed 1]   # as many random models; then
+      EIGENFORMER_MODEL_FIXTURES=FOLDER models_tests --gtest_filter='*Parity*'
 
-Each case is a folder: config.json and the weights as save_pretrained lays them out (or as older and
-foreign tools do), and expected.safetensors with input_ids, attention_mask and token_type_ids where
-they are given, position_ids, hidden_states.0 to .L, attentions.0 to .L-1, pooler_output where the file
-has a pooler and logits where it has a language-model head. Its metadata says what the case is about
-and which keys transformers reports as missing and unexpected for the two model classes.
+Each case is a folder: config.json and the weights as save_pretrained lays them out (or as older
+and foreign tools do), and expected.safetensors with input_ids, attention_mask and token_type_ids
+where they are given, position_ids, hidden_states.0 to .L, attentions.0 to .L-1, pooler_output
+where the file has a pooler and logits where it has a language-model head. Its metadata says which
+keys transformers reports as missing and unexpected for the two model classes.
 
 Every parameter is random, biases and the padding rows too: a bias that a model forgets would stay
 hidden at zero. Truth is the float64 model with eager attention, loaded from the values in the file.
 """
+
 import argparse
 import json
 import os
 import pathlib
+import random
 import shutil
 import tempfile
 import zlib
@@ -29,8 +33,16 @@ import transformers
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-SMALL = dict(vocab_size=41, hidden_size=12, num_hidden_layers=1, num_attention_heads=3, intermediate_size=17,
-             max_position_embeddings=16, type_vocab_size=1, layer_norm_eps=1e-5)
+SMALL = dict(
+    vocab_size=41,
+    hidden_size=12,
+    num_hidden_layers=1,
+    num_attention_heads=3,
+    intermediate_size=17,
+    max_position_embeddings=16,
+    type_vocab_size=1,
+    layer_norm_eps=1e-5,
+)
 MLM = transformers.RobertaForMaskedLM
 BASE = transformers.RobertaModel
 WORDS = "roberta.embeddings.word_embeddings.weight"
@@ -65,7 +77,11 @@ def batch(generator, config, lengths, side="right"):
     ids, mask = [], []
     for n in lengths:
         fill = [config.pad_token_id] * (longest - n)
-        ids.append(text(generator, config, n) + fill if side == "right" else fill + text(generator, config, n))
+        ids.append(
+            text(generator, config, n) + fill
+            if side == "right"
+            else fill + text(generator, config, n)
+        )
         ones, zeros = [1] * n, [0] * (longest - n)
         mask.append(ones + zeros if side == "right" else zeros + ones)
     return torch.tensor(ids), torch.tensor(mask, dtype=torch.uint8)
@@ -76,17 +92,24 @@ def rename(tensors, how):
 
 
 def gamma_beta(name):
-    return name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta")
+    return name.replace("LayerNorm.weight", "LayerNorm.gamma").replace(
+        "LayerNorm.bias", "LayerNorm.beta"
+    )
 
 
 def old_converter(tensors, generator):
     """A whole pytorch_model.bin as it was: pooler, decoder and the buffer of positions."""
-    hidden, positions = tensors[WORDS].shape[1], tensors["roberta.embeddings.position_embeddings.weight"].shape[0]
+    hidden, positions = (
+        tensors[WORDS].shape[1],
+        tensors["roberta.embeddings.position_embeddings.weight"].shape[0],
+    )
     like = tensors[WORDS]
     out = dict(tensors)
     out["lm_head.decoder.weight"] = tensors[WORDS].clone()
     out["lm_head.decoder.bias"] = tensors["lm_head.bias"].clone()
-    out["roberta.pooler.dense.weight"] = torch.randn(hidden, hidden, generator=generator).to(like.dtype) * 0.3
+    out["roberta.pooler.dense.weight"] = (
+        torch.randn(hidden, hidden, generator=generator).to(like.dtype) * 0.3
+    )
     out["roberta.pooler.dense.bias"] = torch.randn(hidden, generator=generator).to(like.dtype) * 0.3
     out["roberta.embeddings.position_ids"] = torch.arange(positions)[None]
     return out
@@ -95,7 +118,10 @@ def old_converter(tensors, generator):
 def untie(tensors, generator):
     """Both halves of the tie in the file, with different values, while the config says tied."""
     out = dict(tensors)
-    for name, source in (("lm_head.decoder.weight", WORDS), ("lm_head.decoder.bias", "lm_head.bias")):
+    for name, source in (
+        ("lm_head.decoder.weight", WORDS),
+        ("lm_head.decoder.bias", "lm_head.bias"),
+    ):
         out[name] = tensors[source] + torch.randn(tensors[source].shape, generator=generator)
     return out
 
@@ -113,9 +139,9 @@ def buffers_and_gamma(tensors, generator):
 
 
 # name: class, what differs from SMALL, lengths or a function of (generator, config), and options:
-#   dtype of the file; change(tensors, generator) of the file; foreign: transformers cannot read the change;
-#   head_only: the file is not complete for the base class;
-#   drop: configuration keys to leave out; shard: largest shard; side of the padding; pooler: False for none
+#   dtype of the file; shard: the largest shard; side of the padding; pooler: False for none;
+#   change(tensors, generator) of the file; foreign: transformers cannot read what was changed;
+#   head_only: the file is not complete for the base class; drop: configuration keys to leave out
 def holes(g, c):
     ids, mask = batch(g, c, [5, 5, 4])
     mask[0, 2] = mask[1, 0] = mask[1, 3] = 0
@@ -143,58 +169,224 @@ def types(lengths):
     def make(g, c):
         ids, mask = batch(g, c, lengths)
         return ids, mask, torch.randint(0, c.type_vocab_size, ids.shape, generator=g)
+
     return make
 
 
 CASES = {
     "mlm_gelu": (MLM, dict(num_hidden_layers=3), [6, 3, 1], {}),
-    "base_pooler": (BASE, dict(hidden_size=15, num_attention_heads=3, type_vocab_size=2, layer_norm_eps=1e-12),
-                    types([6, 3]), {}),
-    "base_no_pooler": (BASE, dict(hidden_size=7, num_attention_heads=1, intermediate_size=13, hidden_act="relu"),
-                       [5, 7], dict(pooler=False)),
-    "untied_gelu_new": (MLM, dict(hidden_size=20, num_attention_heads=4, tie_word_embeddings=False,
-                                  hidden_act="gelu_new"),
-                        [3, 2, 4], dict(side="left")),
-    "holes_gelu_pytorch_tanh": (MLM, dict(hidden_size=15, num_attention_heads=3, num_hidden_layers=2,
-                                          hidden_act="gelu_pytorch_tanh", intermediate_size=21), holes, {}),
-    "masked_row_silu": (BASE, dict(hidden_act="silu", num_hidden_layers=2, hidden_size=9, num_attention_heads=3,
-                                   layer_norm_eps=1e-12), masked_row, {}),
-    "pads_inside_tanh": (MLM, dict(hidden_act="tanh", hidden_size=14, num_attention_heads=2), pads_inside, {}),
-    "pads_without_mask": (BASE, dict(hidden_size=10, num_attention_heads=2, pad_token_id=3), pads_without_mask, {}),
+    "base_pooler": (
+        BASE,
+        dict(hidden_size=15, num_attention_heads=3, type_vocab_size=2, layer_norm_eps=1e-12),
+        types([6, 3]),
+        {},
+    ),
+    "base_no_pooler": (
+        BASE,
+        dict(hidden_size=7, num_attention_heads=1, intermediate_size=13, hidden_act="relu"),
+        [5, 7],
+        dict(pooler=False),
+    ),
+    "untied_gelu_new": (
+        MLM,
+        dict(
+            hidden_size=20, num_attention_heads=4, tie_word_embeddings=False, hidden_act="gelu_new"
+        ),
+        [3, 2, 4],
+        dict(side="left"),
+    ),
+    "holes_gelu_pytorch_tanh": (
+        MLM,
+        dict(
+            hidden_size=15,
+            num_attention_heads=3,
+            num_hidden_layers=2,
+            hidden_act="gelu_pytorch_tanh",
+            intermediate_size=21,
+        ),
+        holes,
+        {},
+    ),
+    "masked_row_silu": (
+        BASE,
+        dict(
+            hidden_act="silu",
+            num_hidden_layers=2,
+            hidden_size=9,
+            num_attention_heads=3,
+            layer_norm_eps=1e-12,
+        ),
+        masked_row,
+        {},
+    ),
+    "pads_inside_tanh": (
+        MLM,
+        dict(hidden_act="tanh", hidden_size=14, num_attention_heads=2),
+        pads_inside,
+        {},
+    ),
+    "pads_without_mask": (
+        BASE,
+        dict(hidden_size=10, num_attention_heads=2, pad_token_id=3),
+        pads_without_mask,
+        {},
+    ),
     "shards": (MLM, dict(num_hidden_layers=2, num_attention_heads=4), [4, 5], dict(shard="3KB")),
-    "f16": (MLM, dict(hidden_size=20, num_attention_heads=4, num_hidden_layers=2), [5, 3], dict(dtype=torch.float16)),
-    "bf16": (MLM, dict(num_hidden_layers=2, type_vocab_size=2), types([3, 5]), dict(dtype=torch.bfloat16)),
-    "f64": (MLM, dict(tie_word_embeddings=False, hidden_size=12, num_attention_heads=3), [5, 2],
-            dict(dtype=torch.float64)),
-    "old_converter": (MLM, dict(hidden_size=12, num_attention_heads=2), [5, 3], dict(change=old_converter)),
-    "gamma_beta": (MLM, dict(hidden_size=12, num_attention_heads=2), [4, 5], dict(change=buffers_and_gamma)),
-    "module_prefix": (MLM, dict(hidden_size=10, num_attention_heads=2), [5],
-                      dict(change=lambda t, g: rename(t, lambda n: "module." + n), foreign=True)),
-    "no_prefix": (MLM, dict(hidden_size=10, num_attention_heads=2), [3, 5],
-                  dict(change=lambda t, g: rename(t, lambda n: n.removeprefix("roberta.")))),
-    "base_with_prefix": (BASE, dict(hidden_size=10, num_attention_heads=5), [4],
-                         dict(change=lambda t, g: rename(t, lambda n: "roberta." + n))),
-    "tied_but_different": (MLM, dict(hidden_size=10, num_attention_heads=2), [4, 2], dict(change=untie)),
-    "decoder_names_only": (MLM, dict(hidden_size=10, num_attention_heads=2), [4],
-                           dict(change=swap_tie, head_only=True)),
-    "class_defaults": (BASE, dict(num_attention_heads=12, type_vocab_size=2, layer_norm_eps=1e-12,
-                                  intermediate_size=11), types([3, 4]),
-                       dict(drop=("layer_norm_eps", "type_vocab_size", "num_attention_heads", "pad_token_id",
-                                  "hidden_act", "bos_token_id", "eos_token_id", "tie_word_embeddings"))),
-    "pad_zero_full_length": (BASE, dict(hidden_size=6, num_attention_heads=6, pad_token_id=0,
-                                        max_position_embeddings=12),
-                             lambda g, c: (torch.randint(1, c.vocab_size, (2, 11), generator=g), None), {}),
+    "f16": (
+        MLM,
+        dict(hidden_size=20, num_attention_heads=4, num_hidden_layers=2),
+        [5, 3],
+        dict(dtype=torch.float16),
+    ),
+    "bf16": (
+        MLM,
+        dict(num_hidden_layers=2, type_vocab_size=2),
+        types([3, 5]),
+        dict(dtype=torch.bfloat16),
+    ),
+    "f64": (
+        MLM,
+        dict(tie_word_embeddings=False, hidden_size=12, num_attention_heads=3),
+        [5, 2],
+        dict(dtype=torch.float64),
+    ),
+    "old_converter": (
+        MLM,
+        dict(hidden_size=12, num_attention_heads=2),
+        [5, 3],
+        dict(change=old_converter),
+    ),
+    "gamma_beta": (
+        MLM,
+        dict(hidden_size=12, num_attention_heads=2),
+        [4, 5],
+        dict(change=buffers_and_gamma),
+    ),
+    "module_prefix": (
+        MLM,
+        dict(hidden_size=10, num_attention_heads=2),
+        [5],
+        dict(change=lambda t, g: rename(t, lambda n: "module." + n), foreign=True),
+    ),
+    "no_prefix": (
+        MLM,
+        dict(hidden_size=10, num_attention_heads=2),
+        [3, 5],
+        dict(change=lambda t, g: rename(t, lambda n: n.removeprefix("roberta."))),
+    ),
+    "base_with_prefix": (
+        BASE,
+        dict(hidden_size=10, num_attention_heads=5),
+        [4],
+        dict(change=lambda t, g: rename(t, lambda n: "roberta." + n)),
+    ),
+    "tied_but_different": (
+        MLM,
+        dict(hidden_size=10, num_attention_heads=2),
+        [4, 2],
+        dict(change=untie),
+    ),
+    "decoder_names_only": (
+        MLM,
+        dict(hidden_size=10, num_attention_heads=2),
+        [4],
+        dict(change=swap_tie, head_only=True),
+    ),
+    "class_defaults": (
+        BASE,
+        dict(num_attention_heads=12, type_vocab_size=2, layer_norm_eps=1e-12, intermediate_size=11),
+        types([3, 4]),
+        dict(
+            drop=(
+                "layer_norm_eps",
+                "type_vocab_size",
+                "num_attention_heads",
+                "pad_token_id",
+                "hidden_act",
+                "bos_token_id",
+                "eos_token_id",
+                "tie_word_embeddings",
+            )
+        ),
+    ),
+    "pad_zero_full_length": (
+        BASE,
+        dict(hidden_size=6, num_attention_heads=6, pad_token_id=0, max_position_embeddings=12),
+        lambda g, c: (torch.randint(1, c.vocab_size, (2, 11), generator=g), None),
+        {},
+    ),
     "no_layers": (MLM, dict(num_hidden_layers=0, hidden_size=8, num_attention_heads=2), [3, 2], {}),
-    "sharp_attention": (BASE, dict(num_attention_heads=2, num_hidden_layers=2), [6, 5],
-                        dict(sharpen=6.0)),
-    "camembert": (transformers.CamembertForMaskedLM, dict(hidden_size=10, num_attention_heads=2), [4, 3], {}),
-    "xlm_roberta": (transformers.XLMRobertaModel, dict(hidden_size=10, num_attention_heads=2), [3, 5], {}),
+    "sharp_attention": (
+        BASE,
+        dict(num_attention_heads=2, num_hidden_layers=2),
+        [6, 5],
+        dict(sharpen=6.0),
+    ),
+    "camembert": (
+        transformers.CamembertForMaskedLM,
+        dict(hidden_size=10, num_attention_heads=2),
+        [4, 3],
+        {},
+    ),
+    "xlm_roberta": (
+        transformers.XLMRobertaModel,
+        dict(hidden_size=10, num_attention_heads=2),
+        [3, 5],
+        {},
+    ),
 }
 
 
+def random_case(draw):
+    """A model of random sizes, kinds and file types, with random ids, masks and types."""
+    heads = draw.randint(1, 5)
+    different = dict(
+        vocab_size=draw.randint(8, 60),
+        num_attention_heads=heads,
+        hidden_size=heads * draw.randint(1, 9),
+        num_hidden_layers=draw.randint(0, 4),
+        intermediate_size=draw.randint(1, 40),
+        max_position_embeddings=16 + draw.randint(0, 3),
+        type_vocab_size=draw.randint(1, 3),
+        layer_norm_eps=draw.choice([1e-12, 1e-5, 1e-3]),
+        pad_token_id=draw.choice([0, 1, 2, 5]),
+        hidden_act=draw.choice(
+            ["gelu", "gelu_new", "gelu_pytorch_tanh", "relu", "silu", "tanh", "linear"]
+        ),
+        tie_word_embeddings=draw.random() < 0.6,
+    )
+    rows, length = draw.randint(1, 5), draw.randint(1, 9)
+    density = draw.choice([None, 0.9, 0.6, 0.2])
+    pads, typed = draw.random() < 0.3, draw.random() < 0.5
+
+    def inputs(g, c):
+        ids = torch.randint(0, c.vocab_size, (rows, length), generator=g)
+        if pads:
+            ids[torch.rand(rows, length, generator=g) < 0.3] = c.pad_token_id
+        mask = (
+            None
+            if density is None
+            else (torch.rand(rows, length, generator=g) < density).to(torch.uint8)
+        )
+        type_ids = (
+            torch.randint(0, c.type_vocab_size, (rows, length), generator=g) if typed else None
+        )
+        return ids, mask, type_ids
+
+    options = dict(any_attention=True)
+    if draw.random() < 0.3:
+        options["dtype"] = draw.choice([torch.float16, torch.bfloat16, torch.float64])
+    if draw.random() < 0.2:
+        options["shard"] = "2KB"
+    elif draw.random() < 0.2:
+        options["change"] = lambda tensors, g: rename(tensors, gamma_beta)
+    return draw.choice([MLM, BASE]), different, inputs, options
+
+
 def load(cls, folder):
-    model, report = cls.from_pretrained(folder, dtype=torch.float64, attn_implementation="eager",
-                                        output_loading_info=True)
+    model, report = cls.from_pretrained(
+        folder, dtype=torch.float64, attn_implementation="eager", output_loading_info=True
+    )
     return model.eval(), sorted(report["missing_keys"]), sorted(report["unexpected_keys"])
 
 
@@ -212,14 +404,18 @@ def make(name, out):
                     p.mul_(options["sharpen"])
     model.to(options.get("dtype", torch.float32))
     out.mkdir(parents=True)
-    model.save_pretrained(out, **({"max_shard_size": options["shard"]} if "shard" in options else {}))
+    model.save_pretrained(
+        out, **({"max_shard_size": options["shard"]} if "shard" in options else {})
+    )
 
     weights = out / "model.safetensors"
     truth = tempfile.mkdtemp()
     shutil.copytree(out, truth, dirs_exist_ok=True)
     if "change" in options:
         tensors = options["change"](load_file(weights), generator)
-        save_file({k: v.contiguous() for k, v in tensors.items()}, weights, metadata={"format": "pt"})
+        save_file(
+            {k: v.contiguous() for k, v in tensors.items()}, weights, metadata={"format": "pt"}
+        )
         if not options.get("foreign"):
             shutil.copy(weights, truth)
     if "drop" in options:
@@ -231,25 +427,36 @@ def make(name, out):
 
     family = cls.__name__.removesuffix("ForMaskedLM").removesuffix("Model")
     base, base_missing, base_unexpected = load(getattr(transformers, family + "Model"), truth)
-    made = inputs(generator, config) if callable(inputs) else batch(generator, config, inputs,
-                                                                    options.get("side", "right"))
+    made = (
+        inputs(generator, config)
+        if callable(inputs)
+        else batch(generator, config, inputs, options.get("side", "right"))
+    )
     ids, mask, type_ids = (*made, None)[:3]
     given = {"input_ids": ids, "attention_mask": mask, "token_type_ids": type_ids}
     expected = {key: value for key, value in given.items() if value is not None}
-    expected["position_ids"] = base.embeddings.create_position_ids_from_input_ids(ids, config.pad_token_id)
+    expected["position_ids"] = base.embeddings.create_position_ids_from_input_ids(
+        ids, config.pad_token_id
+    )
     if options.get("head_only"):
         base = load(cls, truth)[0].roberta
     with torch.no_grad():
         result = base(**given, output_hidden_states=True, output_attentions=True)
     states = list(result.hidden_states) or [result.last_hidden_state]
     assert torch.equal(states[-1], result.last_hidden_state), name
-    assert len(states) == config.num_hidden_layers + 1 and len(result.attentions) == config.num_hidden_layers, name
+    assert (
+        len(states) == config.num_hidden_layers + 1
+        and len(result.attentions) == config.num_hidden_layers
+    ), name
     expected |= {f"hidden_states.{i}": state for i, state in enumerate(states)}
     expected |= {f"attentions.{i}": weights for i, weights in enumerate(result.attentions)}
     if not any("pooler" in key for key in base_missing):
         expected["pooler_output"] = result.pooler_output
-    about = {"class": cls.__name__, "base_missing": " ".join(base_missing),
-             "base_unexpected": " ".join(base_unexpected)}
+    about = {
+        "class": cls.__name__,
+        "base_missing": " ".join(base_missing),
+        "base_unexpected": " ".join(base_unexpected),
+    }
     if cls.__name__.endswith("ForMaskedLM"):
         head, missing, unexpected = load(cls, truth)
         with torch.no_grad():
@@ -259,12 +466,16 @@ def make(name, out):
         about |= {"mlm_missing": " ".join(missing), "mlm_unexpected": " ".join(unexpected)}
         assert not missing, (name, missing)
     shutil.rmtree(truth)
-    if len(states) > 1 and name != "masked_row_silu":
+    if len(states) > 1 and name != "masked_row_silu" and "any_attention" not in options:
         peak = max(float(a.amax()) for a in result.attentions)
         assert peak > 0.6, (name, "attention is nearly uniform", peak)
     for key, value in expected.items():
         assert not value.is_floating_point() or bool(torch.isfinite(value).all()), (name, key)
-    save_file({k: v.contiguous() for k, v in expected.items()}, out / "expected.safetensors", metadata=about)
+    save_file(
+        {k: v.contiguous() for k, v in expected.items()},
+        out / "expected.safetensors",
+        metadata=about,
+    )
     for path in out.iterdir():
         path.chmod(0o644)
 
@@ -286,16 +497,30 @@ def differences(made, kept):
                 for key in a.keys():
                     x, y = a.get_tensor(key), b.get_tensor(key)
                     output = path.name == "expected.safetensors" and x.is_floating_point()
-                    if not (torch.allclose(x, y, rtol=1e-12, atol=1e-12) if output else torch.equal(x, y)):
+                    if not (
+                        torch.allclose(x, y, rtol=1e-12, atol=1e-12)
+                        if output
+                        else torch.equal(x, y)
+                    ):
                         yield f"{other}: {key} differs"
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--out", type=pathlib.Path, required=True)
     parser.add_argument("--only", choices=CASES)
     parser.add_argument("--check", action="store_true")
+    parser.add_argument(
+        "--random", type=int, default=0, help="how many random cases to write instead"
+    )
+    parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
+    if arguments.random > 0:
+        CASES.clear()
+        draw = random.Random(arguments.seed)
+        CASES.update((f"random_{i}", random_case(draw)) for i in range(arguments.random))
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     failures = []
