@@ -86,6 +86,10 @@ TEST(Tokenizer, BatchFromBracedTexts) {
   EXPECT_EQ(Ids(batch.ids.begin() + first.begin, batch.ids.begin() + first.end),
             model().encode("Hello <mask>!").ids);
   EXPECT_EQ(model().encode_batch(std::vector<std::string>{}).segments(), 0);
+  const Batch pairs = model().encode_batch({TextPair("a", "b"), TextPair("c", "d e")});
+  EXPECT_EQ(pairs.segments(), 2);
+  EXPECT_EQ(Ids(pairs.ids.begin(), pairs.ids.begin() + pairs.offsets[1]),
+            model().encode("a", "b").ids);
 }
 
 TEST(Tokenizer, BatchesDoNotDependOnThreads) {

@@ -90,7 +90,7 @@ class Tokenizer {
   }
 
   /// The tokens of many texts, packed for a model; with a pool, over its threads. The result does
-  /// not depend on the pool.
+  /// not depend on the pool. Overflow is dropped: see encode_each.
   [[nodiscard]] Batch encode_batch(std::span<const std::string_view> texts,
                                    const EncodeOptions& options = {},
                                    ThreadPool* pool = nullptr) const {
@@ -108,6 +108,11 @@ class Tokenizer {
                                    ThreadPool* pool = nullptr) const {
     return encode_batch(std::span(texts.begin(), texts.size()), options, pool);
   }
+  [[nodiscard]] Batch encode_batch(std::initializer_list<TextPair> pairs,
+                                   const EncodeOptions& options = {},
+                                   ThreadPool* pool = nullptr) const {
+    return encode_batch(std::span(pairs.begin(), pairs.size()), options, pool);
+  }
   [[nodiscard]] Batch encode_batch(std::span<const TextPair> pairs,
                                    const EncodeOptions& options = {},
                                    ThreadPool* pool = nullptr) const {
@@ -115,7 +120,7 @@ class Tokenizer {
     return pack_all(pairs.size(), input_at, options, pool);
   }
 
-  /// The same with everything that encode() tells of each text.
+  /// The same as encodings, one for each text.
   [[nodiscard]] std::vector<Encoding> encode_each(std::span<const std::string_view> texts,
                                                   const EncodeOptions& options = {},
                                                   ThreadPool* pool = nullptr) const {

@@ -62,6 +62,7 @@ inline constexpr std::array<std::array<const char*, 3>, 7> usual_special_names =
 [[nodiscard]] inline Vocabulary read_vocabulary(const Json& entries, const std::string& source) {
   check<FormatError>(entries.is_object(), source, ": the vocabulary must be an object");
   Vocabulary vocabulary;
+  vocabulary.reserve(entries.size());
   for (auto entry = entries.begin(); entry != entries.end(); ++entry) {
     const std::optional<TokenId> id = json_id(*entry);
     check<FormatError>(id.has_value(), source, ": token '", entry.key(), "' has id ", entry->dump(),

@@ -21,6 +21,12 @@ inline constexpr std::int64_t max_token_id = (1 << 24) - 1;
 
 class Vocabulary {
  public:
+  /// Makes room for `count` tokens.
+  void reserve(std::size_t count) {
+    tokens_.reserve(count);
+    if (2 * count > slots_.size()) grow(count);
+  }
+
   /// Adds a token; throws FormatError naming `source` for an id or a spelling that is taken, or an
   /// id out of range.
   void add(std::string_view token, std::int64_t id, std::string_view source) {
@@ -30,7 +36,7 @@ class Vocabulary {
     if (at >= tokens_.size()) tokens_.resize(at + 1);
     check<FormatError>(!tokens_[at].used, source, ": tokens '", spelling(at), "' and '", token,
                        "' have the same id ", id);
-    if (2 * (size_ + 1) > slots_.size()) grow();
+    if (2 * (size_ + 1) > slots_.size()) grow(2 * size_ + 32);
     std::size_t slot = hash_bytes(token) >> shift_;
     for (; slots_[slot] != none; slot = (slot + 1) & (slots_.size() - 1)) {
       check<FormatError>(spelling(static_cast<std::size_t>(slots_[slot])) != token, source,
@@ -75,8 +81,8 @@ class Vocabulary {
     return std::string_view(bytes_).substr(tokens_[at].begin, tokens_[at].size);
   }
 
-  void grow() {
-    slots_.assign(std::bit_ceil(4 * size_ + 64), none);
+  void grow(std::size_t count) {
+    slots_.assign(std::bit_ceil(2 * count), none);
     shift_ = 64 - std::countr_zero(slots_.size());
     for (std::size_t id = 0; id < tokens_.size(); ++id) {
       if (!tokens_[id].used) continue;
