@@ -23,7 +23,9 @@ TEST(FillMask, GuessesAreProbabilitiesBestFirst) {
   ASSERT_EQ(guesses.size(), 10u);
   double sum = 0;
   for (std::size_t i = 0; i < guesses.size(); ++i) {
-    if (i > 0) EXPECT_LE(guesses[i].score, guesses[i - 1].score);
+    if (i > 0) {
+      EXPECT_LE(guesses[i].score, guesses[i - 1].score);
+    }
     EXPECT_EQ(fill().tokenizer().decode({guesses[i].id}, false), guesses[i].token);
     sum += guesses[i].score;
   }

@@ -8,6 +8,7 @@
 
 #include "eigenformer/base/rng.hpp"
 #include "eigenformer/kernels/dropout.hpp"
+#include "eigenformer/kernels/isa/isa.hpp"
 #include "eigenformer/tensor/tensor.hpp"
 #include "eigenformer/threading/thread_pool.hpp"
 
@@ -33,11 +34,14 @@ class DropoutGenerator {
 /// Threads, memory, and the two optional observers of a computation. Used by one thread at a time.
 class Context {
  public:
-  /// A pool of `threads` threads, the caller's included.
+  /// A pool of `threads` threads, the caller's included. Throws ConfigError when EIGENFORMER_ISA
+  /// names an instruction set that the machine does not have.
   explicit Context(int threads = available_cores())
       : Context(std::make_shared<ThreadPool>(threads), MemoryPool()) {}
   Context(std::shared_ptr<ThreadPool> threads, MemoryPool memory)
-      : threads_(std::move(threads)), memory_(std::move(memory)) {}
+      : threads_(std::move(threads)), memory_(std::move(memory)) {
+    (void)active_isa();
+  }
 
   TapeBase* tape = nullptr;             ///< records operations for gradients; null: inference
   DropoutGenerator* dropout = nullptr;  ///< null: nothing is dropped

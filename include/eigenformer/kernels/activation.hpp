@@ -4,9 +4,11 @@
 
 #include <cmath>
 #include <numbers>
+#include <type_traits>
 
 #include "eigenformer/base/activation.hpp"
 #include "eigenformer/base/shape.hpp"
+#include "eigenformer/kernels/isa/float_kernels.hpp"
 
 namespace eigenformer::kernels {
 
@@ -85,6 +87,16 @@ void with_activation(Activation activation, Use&& use) {
 template <class Scalar>
 void activate(Activation activation, const Scalar* x, Scalar* y, Index n) noexcept {
   if (activation == Activation::none && x == y) return;
+  if constexpr (std::is_same_v<Scalar, float>) {
+    const FloatKernels& kernels = float_kernels();
+    switch (activation) {
+      case Activation::gelu: return kernels.gelu(x, y, n);
+      case Activation::gelu_tanh: return kernels.gelu_tanh(x, y, n);
+      case Activation::relu: return kernels.relu(x, y, n);
+      case Activation::silu: return kernels.silu(x, y, n);
+      default: break;
+    }
+  }
   detail::with_activation<Scalar>(activation, [&](auto f) {
     for (Index i = 0; i < n; ++i) y[i] = f.value(x[i]);
   });

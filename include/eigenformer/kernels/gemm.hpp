@@ -1,14 +1,18 @@
-// Matrix products: the one place where they happen. The work is cut into tiles by the sizes alone,
-// so that results do not depend on the number of threads. Each tile is Eigen's product.
+// Matrix products: the one place where they happen. Products of floats go through packed operands
+// and the tile kernel of the instruction set in use; every number is one sum over k in order, so
+// that results depend neither on the number of threads nor on the other rows. Other scalars are
+// Eigen's products, cut into tiles by the sizes alone.
 #pragma once
 
 #include <algorithm>
 #include <cstdint>
+#include <type_traits>
 
 #include <Eigen/Core>
 
 #include "eigenformer/kernels/activation.hpp"
 #include "eigenformer/kernels/matrix_view.hpp"
+#include "eigenformer/kernels/packing.hpp"
 #include "eigenformer/threading/thread_pool.hpp"
 
 namespace eigenformer::kernels {
@@ -17,24 +21,14 @@ namespace eigenformer::kernels {
 /// `[out, in]`, so its forward pass is `b_transposed`; its backward passes are the other two.
 enum class Layout : std::uint8_t { plain, a_transposed, b_transposed };
 
-/// c += a b on the calling thread, with a `[m, k]` and b `[k, n]` after transposition.
+/// What a linear layer does with its product while it is in cache.
 template <class Scalar>
-[[gnu::noinline]] void gemm_tile(Layout layout, MatrixView<const Scalar> a,
-                                 MatrixView<const Scalar> b, MatrixView<Scalar> c) {
-  if (c.rows == 0 || c.cols == 0) return;
-  using Plain = Eigen::Matrix<Scalar, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
-  const auto map = [](MatrixView<const Scalar> view) {
-    return Eigen::Map<const Plain, Eigen::Unaligned, Eigen::OuterStride<>>(
-        view.data, view.rows, view.cols, Eigen::OuterStride<>(view.stride));
-  };
-  Eigen::Map<Plain, Eigen::Unaligned, Eigen::OuterStride<>> out(c.data, c.rows, c.cols,
-                                                                Eigen::OuterStride<>(c.stride));
-  switch (layout) {
-    case Layout::plain: out.noalias() += map(a) * map(b); break;
-    case Layout::a_transposed: out.noalias() += map(a).transpose() * map(b); break;
-    case Layout::b_transposed: out.noalias() += map(a) * map(b).transpose(); break;
-  }
-}
+struct Epilogue {
+  const Scalar* bias = nullptr;  ///< `[out]`, or null
+  Activation activation = Activation::none;
+  MatrixView<Scalar> pre_activation = {};  ///< `[m, out]`: kept for the backward pass, or empty
+  const PackedWeight<Scalar>* packed = nullptr;  ///< the weights, packed beforehand
+};
 
 namespace detail {
 
@@ -53,45 +47,139 @@ void fill_rows(MatrixView<Scalar> c, const Scalar* row) noexcept {
   }
 }
 
+/// Activation, and what the backward pass needs, for a finished tile that begins at `column`.
+template <class Scalar>
+void finish_tile(const Epilogue<Scalar>& epilogue, MatrixView<Scalar> tile, Index column) {
+  if (epilogue.activation == Activation::none && epilogue.pre_activation.data == nullptr) return;
+  for (Index i = 0; i < tile.rows; ++i) {
+    if (epilogue.pre_activation.data != nullptr) {
+      std::copy_n(tile.row(i), tile.cols, epilogue.pre_activation.row(i) + column);
+    }
+    activate(epilogue.activation, tile.row(i), tile.row(i), tile.cols);
+  }
+}
+
+/// c += a b by Eigen.
+template <class Scalar>
+[[gnu::noinline]] void eigen_product(Layout layout, MatrixView<const Scalar> a,
+                                     MatrixView<const Scalar> b, MatrixView<Scalar> c) {
+  using Plain = Eigen::Matrix<Scalar, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+  const auto map = [](MatrixView<const Scalar> view) {
+    return Eigen::Map<const Plain, Eigen::Unaligned, Eigen::OuterStride<>>(
+        view.data, view.rows, view.cols, Eigen::OuterStride<>(view.stride));
+  };
+  Eigen::Map<Plain, Eigen::Unaligned, Eigen::OuterStride<>> out(c.data, c.rows, c.cols,
+                                                                Eigen::OuterStride<>(c.stride));
+  switch (layout) {
+    case Layout::plain: out.noalias() += map(a) * map(b); break;
+    case Layout::a_transposed: out.noalias() += map(a).transpose() * map(b); break;
+    case Layout::b_transposed: out.noalias() += map(a) * map(b).transpose(); break;
+  }
+}
+
+/// c = a b + bias, or c += a b with `accumulate`, by the tile kernel.
+inline void float_product(ThreadPool* pool, Layout layout, MatrixView<const float> a,
+                          MatrixView<const float> b, MatrixView<float> c, bool accumulate,
+                          const Epilogue<float>& epilogue) {
+  const FloatKernels& kernels = float_kernels();
+  const Index height = kernels.tile_rows;
+  const Index width = kernels.tile_columns;
+  const bool a_rows = layout != Layout::a_transposed;
+  const bool b_rows = layout == Layout::b_transposed;
+  const Index k = a_rows ? a.cols : a.rows;
+  const Strided left{a.data, c.rows, k, a_rows ? a.stride : 1, a_rows ? 1 : a.stride};
+  const Strided right{b.data, c.cols, k, b_rows ? b.stride : 1, b_rows ? 1 : b.stride};
+  const Index blocks = divided_up(c.rows, height);
+  const Index panels = divided_up(c.cols, width);
+  const auto ranges = [pool](Index n, Index grain, auto&& f) {
+    if (pool == nullptr)
+      f(Index{0}, n);
+    else
+      parallel_for(*pool, n, grain, f);
+  };
+
+  float* const left_blocks = scratch<Scratch::left>(blocks * height * k);
+  ranges(blocks, 8, [&](Index begin, Index end) {
+    for (Index block = begin; block < end; ++block) {
+      pack_strip(left, block * height, height, left_blocks + block * height * k);
+    }
+  });
+  // While the first tiles of a panel are computed, each brings a part of the next panel nearer.
+  const Index helpers = std::clamp<Index>(blocks, 1, std::max<Index>(1, width / 16));
+  ranges(panels, std::max<Index>(1, divided_up(panels, 16)), [&](Index begin, Index end) {
+    for (Index panel = begin; panel < end; ++panel) {
+      const Index column = panel * width;
+      const float* packed = nullptr;
+      const float* next = nullptr;
+      if (epilogue.packed != nullptr) {
+        packed = epilogue.packed->panels() + column * k;
+        next = packed + (panel + 1 < panels ? width * k : 0);
+      } else {
+        float* const own = scratch<Scratch::right>(width * k);
+        pack_strip(right, column, width, own);
+        packed = next = own;
+      }
+      const Index columns = std::min(width, c.cols - column);
+      for (Index block = 0; block < blocks; ++block) {
+        const Index row = block * height;
+        const bool helps = block < helpers;
+        kernels.gemm_tile(k, left_blocks + row * k, packed, c.row(row) + column, c.stride,
+                          std::min(height, c.rows - row), columns,
+                          epilogue.bias == nullptr ? nullptr : epilogue.bias + column, accumulate,
+                          helps ? next + block * (width / helpers) * k : packed,
+                          helps ? width / helpers : 0);
+      }
+      finish_tile(epilogue, c.columns(column, columns), column);
+    }
+  });
+}
+
 }  // namespace detail
+
+/// c += a b on the calling thread, with a `[m, k]` and b `[k, n]` after transposition.
+template <class Scalar>
+void gemm_tile(Layout layout, MatrixView<const Scalar> a, MatrixView<const Scalar> b,
+               MatrixView<Scalar> c) {
+  if (c.rows == 0 || c.cols == 0) return;
+  if constexpr (std::is_same_v<Scalar, float>) {
+    detail::float_product(nullptr, layout, a, b, c, true, {});
+  } else {
+    detail::eigen_product<Scalar>(layout, a, b, c);
+  }
+}
 
 /// c = a b, or c += a b with `accumulate`; all threads of the pool.
 template <class Scalar>
 void gemm(ThreadPool& pool, Layout layout, MatrixView<const Scalar> a, MatrixView<const Scalar> b,
           MatrixView<Scalar> c, bool accumulate = false) {
-  parallel_for(pool, c.cols, detail::tile_width(c.cols), [&](Index begin, Index end) {
-    const MatrixView<Scalar> tile = c.columns(begin, end - begin);
-    if (!accumulate) detail::fill_rows<Scalar>(tile, nullptr);
-    gemm_tile<Scalar>(layout, a,
-                      layout == Layout::b_transposed ? b.middle_rows(begin, end - begin)
-                                                     : b.columns(begin, end - begin),
-                      tile);
-  });
+  if constexpr (std::is_same_v<Scalar, float>) {
+    detail::float_product(&pool, layout, a, b, c, accumulate, {});
+  } else {
+    parallel_for(pool, c.cols, detail::tile_width(c.cols), [&](Index begin, Index end) {
+      const MatrixView<Scalar> tile = c.columns(begin, end - begin);
+      if (!accumulate) detail::fill_rows<Scalar>(tile, nullptr);
+      gemm_tile<Scalar>(layout, a,
+                        layout == Layout::b_transposed ? b.middle_rows(begin, end - begin)
+                                                       : b.columns(begin, end - begin),
+                        tile);
+    });
+  }
 }
-
-/// What a linear layer does with its product while it is in cache.
-template <class Scalar>
-struct Epilogue {
-  const Scalar* bias = nullptr;  ///< `[out]`, or null
-  Activation activation = Activation::none;
-  MatrixView<Scalar> pre_activation = {};  ///< `[m, out]`: kept for the backward pass, or empty
-};
 
 /// y = activation(x w^T + bias) with x `[m, in]`, w `[out, in]`, y `[m, out]`.
 template <class Scalar>
 void linear(ThreadPool& pool, MatrixView<const Scalar> x, MatrixView<const Scalar> weight,
             const Epilogue<Scalar>& epilogue, MatrixView<Scalar> y) {
-  parallel_for(pool, y.cols, detail::tile_width(y.cols), [&](Index begin, Index end) {
-    const MatrixView<Scalar> tile = y.columns(begin, end - begin);
-    detail::fill_rows<Scalar>(tile, epilogue.bias == nullptr ? nullptr : epilogue.bias + begin);
-    gemm_tile<Scalar>(Layout::b_transposed, x, weight.middle_rows(begin, end - begin), tile);
-    for (Index i = 0; i < tile.rows; ++i) {
-      if (epilogue.pre_activation.data != nullptr) {
-        std::copy_n(tile.row(i), tile.cols, epilogue.pre_activation.row(i) + begin);
-      }
-      activate(epilogue.activation, tile.row(i), tile.row(i), tile.cols);
-    }
-  });
+  if constexpr (std::is_same_v<Scalar, float>) {
+    detail::float_product(&pool, Layout::b_transposed, x, weight, y, false, epilogue);
+  } else {
+    parallel_for(pool, y.cols, detail::tile_width(y.cols), [&](Index begin, Index end) {
+      const MatrixView<Scalar> tile = y.columns(begin, end - begin);
+      detail::fill_rows<Scalar>(tile, epilogue.bias == nullptr ? nullptr : epilogue.bias + begin);
+      gemm_tile<Scalar>(Layout::b_transposed, x, weight.middle_rows(begin, end - begin), tile);
+      detail::finish_tile(epilogue, tile, begin);
+    });
+  }
 }
 
 /// sums[j] += sum over i of x[i, j].

@@ -4,7 +4,9 @@
 #pragma once
 
 #include <cmath>
+#include <type_traits>
 
+#include "eigenformer/kernels/isa/float_kernels.hpp"
 #include "eigenformer/kernels/matrix_view.hpp"
 #include "eigenformer/threading/thread_pool.hpp"
 
@@ -12,7 +14,26 @@ namespace eigenformer::kernels {
 
 namespace detail {
 inline constexpr Index norm_grain = 16;  ///< rows of one task
+
+/// Normalises n numbers; y may be x. Returns 1 / sqrt(variance + eps).
+template <class Scalar>
+Scalar norm_row(const Scalar* x, const Scalar* gamma, const Scalar* beta, Scalar eps, Scalar* y,
+                Index n) {
+  if constexpr (std::is_same_v<Scalar, float>) {
+    return float_kernels().norm_row(x, gamma, beta, eps, y, n);
+  } else {
+    Scalar mean = 0;
+    for (Index j = 0; j < n; ++j) mean += x[j];
+    mean /= static_cast<Scalar>(n);
+    Scalar variance = 0;
+    for (Index j = 0; j < n; ++j) variance += (x[j] - mean) * (x[j] - mean);
+    variance /= static_cast<Scalar>(n);
+    const Scalar scale = Scalar(1) / std::sqrt(variance + eps);
+    for (Index j = 0; j < n; ++j) y[j] = (x[j] - mean) * scale * gamma[j] + beta[j];
+    return scale;
+  }
 }
+}  // namespace detail
 
 /// y = norm(x + residual). `residual` may be empty; `sum` (x + residual) and `inverse_deviation`
 /// `[rows]` are kept for the backward pass unless empty or null. `sum` may be x.
@@ -29,14 +50,7 @@ void layer_norm_forward(ThreadPool& pool, MatrixView<const Scalar> x,
         out[j] = residual.data == nullptr ? x.row(i)[j] : x.row(i)[j] + residual.row(i)[j];
       }
       if (sum.data != nullptr) std::copy_n(out, n, sum.row(i));
-      Scalar mean = 0;
-      for (Index j = 0; j < n; ++j) mean += out[j];
-      mean /= static_cast<Scalar>(n);
-      Scalar variance = 0;
-      for (Index j = 0; j < n; ++j) variance += (out[j] - mean) * (out[j] - mean);
-      variance /= static_cast<Scalar>(n);
-      const Scalar scale = Scalar(1) / std::sqrt(variance + eps);
-      for (Index j = 0; j < n; ++j) out[j] = (out[j] - mean) * scale * gamma[j] + beta[j];
+      const Scalar scale = detail::norm_row(out, gamma, beta, eps, out, n);
       if (inverse_deviation != nullptr) inverse_deviation[i] = scale;
     }
   });

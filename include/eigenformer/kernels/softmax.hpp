@@ -3,7 +3,9 @@
 
 #include <cmath>
 #include <limits>
+#include <type_traits>
 
+#include "eigenformer/kernels/isa/float_kernels.hpp"
 #include "eigenformer/kernels/matrix_view.hpp"
 
 namespace eigenformer::kernels {
@@ -11,13 +13,19 @@ namespace eigenformer::kernels {
 /// y = softmax(x) for one row of n numbers; y may be x. Returns log(sum(exp(x))).
 template <class Scalar>
 Scalar softmax_row(const Scalar* x, Scalar* y, Index n) noexcept {
-  Scalar top = -std::numeric_limits<Scalar>::infinity();
-  for (Index j = 0; j < n; ++j) top = x[j] > top ? x[j] : top;
-  Scalar sum = 0;
-  for (Index j = 0; j < n; ++j) sum += y[j] = std::exp(x[j] - top);
-  const Scalar scale = Scalar(1) / sum;
-  for (Index j = 0; j < n; ++j) y[j] *= scale;
-  return top + std::log(sum);
+  if constexpr (std::is_same_v<Scalar, float>) {
+    float top = 0;
+    const float sum = float_kernels().softmax_row(x, y, n, &top);
+    return top + std::log(sum);
+  } else {
+    Scalar top = -std::numeric_limits<Scalar>::infinity();
+    for (Index j = 0; j < n; ++j) top = x[j] > top ? x[j] : top;
+    Scalar sum = 0;
+    for (Index j = 0; j < n; ++j) sum += y[j] = std::exp(x[j] - top);
+    const Scalar scale = Scalar(1) / sum;
+    for (Index j = 0; j < n; ++j) y[j] *= scale;
+    return top + std::log(sum);
+  }
 }
 
 /// dx = y (dy - sum(dy y)) for one row whose softmax is y; dx may be dy.

@@ -295,7 +295,7 @@ class RobertaForMaskedLM {
     const Parameter<Scalar>& weight =
         decoder_weight_ ? *decoder_weight_ : roberta_.word_embeddings().weight();
     const Parameter<Scalar>& bias = decoder_bias_ ? *decoder_bias_ : *bias_;
-    return linear(cx, transformed, weight(cx), bias(cx));
+    return linear(cx, transformed, weight(cx), bias(cx), Activation::none, weight.packed(cx));
   }
 
   [[nodiscard]] const RobertaModel<Scalar>& roberta() const noexcept { return roberta_; }

@@ -18,7 +18,7 @@ class Linear {
   /// Throws ShapeError unless the last size of `x` is `in`.
   [[nodiscard]] Tensor<Scalar> operator()(Context& cx, const Tensor<Scalar>& x,
                                           Activation activation = Activation::none) const {
-    return linear(cx, x, weight_(cx), bias_(cx), activation);
+    return linear(cx, x, weight_(cx), bias_(cx), activation, weight_.packed(cx));
   }
 
   /// The same for output columns `begin` to `end` alone: `[..., end - begin]`.

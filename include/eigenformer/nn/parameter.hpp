@@ -1,10 +1,14 @@
 // Parameter: weights that a module owns. Copying a parameter copies the numbers: a copied model is
-// a model of its own.
+// a model of its own. Inference uses a packed copy of a weight matrix, made when it is first needed
+// and dropped when the numbers change.
 #pragma once
 
+#include <atomic>
+#include <memory>
 #include <utility>
 
 #include "eigenformer/autograd/tape.hpp"
+#include "eigenformer/kernels/packing.hpp"
 
 namespace eigenformer {
 
@@ -22,26 +26,30 @@ class Parameter {
       : trainable(other.trainable),
         shape_(other.shape_),
         value_(other.value_.defined() ? other.value_.clone() : Tensor<Scalar>()) {}
-  Parameter(Parameter&&) noexcept = default;
+  Parameter(Parameter&& other) noexcept { swap(other); }
   Parameter& operator=(Parameter other) noexcept {
-    std::swap(trainable, other.trainable);
-    std::swap(shape_, other.shape_);
-    std::swap(value_, other.value_);
+    swap(other);
     return *this;
   }
-  ~Parameter() = default;
+  ~Parameter() { drop_pack(); }
 
   bool trainable = true;  ///< false: frozen, a constant to the tape
 
   [[nodiscard]] const Shape& shape() const noexcept { return shape_; }
   [[nodiscard]] bool defined() const noexcept { return value_.defined(); }
   [[nodiscard]] const Tensor<Scalar>& value() const noexcept { return value_; }
-  [[nodiscard]] Tensor<Scalar>& value() noexcept { return value_; }
+  /// For changing the numbers. Call it anew for changes after the parameter was used: they are not
+  /// seen through a handle or map that was kept from before.
+  [[nodiscard]] Tensor<Scalar>& value() noexcept {
+    drop_pack();
+    return value_;
+  }
 
   /// Takes other numbers of the same shape; throws ShapeError.
   void assign(Tensor<Scalar> value) {
     check<ShapeError>(value.shape() == shape_, "parameter: a value of shape ", value.shape(),
                       " for a parameter of shape ", shape_);
+    drop_pack();
     value_ = std::move(value);
   }
   /// Uninitialised numbers, where there are none yet.
@@ -58,9 +66,36 @@ class Parameter {
     return tape == nullptr ? value_ : tape->watch(value_);
   }
 
+  /// The matrix packed for linear(), or null where products do not use a pack and while a tape
+  /// watches the parameter. Safe from several threads at once.
+  [[nodiscard]] const kernels::PackedWeight<Scalar>* packed(const Context& cx) const {
+    if (!kernels::uses_packed_weights<Scalar> || (trainable && cx.tape != nullptr)) return nullptr;
+    if (!value_.defined()) return nullptr;  // operator() says what is wrong
+    const Pack* pack = pack_.load(std::memory_order_acquire);
+    if (pack == nullptr) {
+      auto made = std::make_unique<const Pack>(cx.threads(), value_.view());
+      if (pack_.compare_exchange_strong(pack, made.get(), std::memory_order_acq_rel)) {
+        pack = made.release();
+      }
+    }
+    return pack;
+  }
+
  private:
+  using Pack = kernels::PackedWeight<Scalar>;
+
+  void drop_pack() noexcept { delete pack_.exchange(nullptr, std::memory_order_acq_rel); }
+
+  void swap(Parameter& other) noexcept {
+    std::swap(trainable, other.trainable);
+    std::swap(shape_, other.shape_);
+    std::swap(value_, other.value_);
+    pack_.store(other.pack_.exchange(pack_.load()));
+  }
+
   Shape shape_;
   Tensor<Scalar> value_;
+  mutable std::atomic<const Pack*> pack_{nullptr};
 };
 
 /// Some rows of a parameter that files keep under a name of their own.

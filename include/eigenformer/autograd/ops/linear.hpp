@@ -8,11 +8,13 @@
 namespace eigenformer {
 
 /// `x` `[..., in]`, `weight` `[out, in]`, `bias` `[out]` or undefined: `[..., out]`.
-/// Throws ShapeError when inner sizes differ. Mirrors torch.nn.functional.linear.
+/// `packed`, if not null, is `weight` packed beforehand. Throws ShapeError when inner sizes differ.
+/// Mirrors torch.nn.functional.linear.
 template <class Scalar>
 [[nodiscard]] Tensor<Scalar> linear(Context& cx, const Tensor<Scalar>& x,
                                     const Tensor<Scalar>& weight, const Tensor<Scalar>& bias,
-                                    Activation activation = Activation::none) {
+                                    Activation activation = Activation::none,
+                                    const kernels::PackedWeight<Scalar>* packed = nullptr) {
   check<ShapeError>(weight.rank() == 2 && x.rank() >= 1 && x.cols() == weight.size(1),
                     "linear: input is ", x.shape(), " but weight is ", weight.shape(),
                     " ([out, in]); the last size of the input must be in");
@@ -23,9 +25,9 @@ template <class Scalar>
   Tape<Scalar>* tape = tracking<Scalar>(cx, x, weight, bias);
   Tensor<Scalar> z;  // [..., out], before the activation
   if (tape != nullptr && activation != Activation::none) z = cx.empty<Scalar>(y.shape());
-  kernels::linear<Scalar>(cx.threads(), x.view(), weight.view(),
-                          {bias.data(), activation, z.defined() ? z.view() : MatrixView<Scalar>{}},
-                          y.view());
+  kernels::linear<Scalar>(
+      cx.threads(), x.view(), weight.view(),
+      {bias.data(), activation, z.defined() ? z.view() : MatrixView<Scalar>{}, packed}, y.view());
   if (tape != nullptr) {
     tape->record(cx, y, [x, weight, bias, z, activation](auto& pass, const Tensor<Scalar>& dy) {
       Context& bx = pass.context();
