@@ -3,8 +3,10 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <cstdlib>
 #include <fstream>
 #include <iostream>
 #include <optional>
@@ -71,6 +73,8 @@ class Program {
         ->capture_default_str();
     app.add_option("--threads", threads_, "default: the physical cores that may be used")
         ->check(CLI::Range(1, 4096));
+    app.add_option("--isa", isa_, "instruction set: scalar, avx2 or avx512; default: the best")
+        ->check(CLI::IsMember({"scalar", "avx2", "avx512"}));
     app.add_option("--max-length", max_length, "truncate to this many tokens, special ones counted")
         ->check(CLI::Range(1, 1 << 30));
   }
@@ -97,6 +101,7 @@ class Program {
       return 2;
     }
     try {
+      if (!isa_.empty()) ::setenv("EIGENFORMER_ISA", isa_.c_str(), /*overwrite=*/1);
       body();
       ef::check<ef::IoError>(std::fflush(stdout) == 0, "standard output: cannot be written");
       return 0;
@@ -181,6 +186,7 @@ class Program {
   std::vector<std::string> texts_;
   std::string input_;
   std::string precision_ = "float";
+  std::string isa_;
   int threads_ = 0;
 };
 
