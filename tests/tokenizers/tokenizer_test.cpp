@@ -356,6 +356,12 @@ TEST(Tokenizer, CompanionFilesNameTheSpecialTokens) {
   EXPECT_EQ(read.vocab_size(), 6);
   EXPECT_EQ(read.encode("a <m>a").ids, (Ids{0, 4, 5, 4, 1}));
   EXPECT_THROW((void)read.unk_token_id(), ConfigError);
+  // A token that only special_tokens_map.json knows comes after all others.
+  write_file(folder.path() + "/special_tokens_map.json", R"({"pad_token": "[PAD]"})");
+  EXPECT_EQ(Tokenizer::from_pretrained(folder.path()).pad_token_id(), 6);
+  // GPT-2's template adds nothing, even where there is a token <s>.
+  write_file(folder.path() + "/tokenizer_config.json", R"({"tokenizer_class": "GPT2Tokenizer"})");
+  EXPECT_EQ(Tokenizer::from_pretrained(folder.path()).encode("a").ids, (Ids{2}));
 }
 
 }  // namespace

@@ -170,8 +170,8 @@ inline constexpr std::array<std::array<const char*, 3>, 7> usual_special_names =
   return merges;
 }
 
-/// tokenizer.json as it would be for vocab.json and merges.txt: RoBERTa's where there is a token
-/// `<s>`, else GPT-2's.
+/// tokenizer.json as it would be for vocab.json and merges.txt: RoBERTa's where there are tokens
+/// `<s>` and `</s>` and tokenizer_config.json does not say GPT2, else GPT-2's.
 [[nodiscard]] inline Json tokenizer_json_of_vocabulary(const std::string& folder) {
   const std::string vocabulary_path = folder + "/vocab.json";
   Json vocabulary = read_json(vocabulary_path);
@@ -179,7 +179,11 @@ inline constexpr std::array<std::array<const char*, 3>, 7> usual_special_names =
   const Json config = read_json_if_there(folder + "/tokenizer_config.json");
   const Json names_file = read_json_if_there(folder + "/special_tokens_map.json");
   const Json added_file = read_json_if_there(folder + "/added_tokens.json");
-  const bool roberta = vocabulary.contains("<s>") && vocabulary.contains("</s>");
+  const std::string config_path = folder + "/tokenizer_config.json";
+  const std::string type =
+      config.is_object() ? json_text(config, "tokenizer_class", config_path).value_or("") : "";
+  const bool roberta = vocabulary.contains("<s>") && vocabulary.contains("</s>") &&
+                       type.find("GPT2") == std::string::npos;
 
   SpecialNames names;
   for (std::size_t role = 0; role < names.size(); ++role) {
@@ -193,7 +197,7 @@ inline constexpr std::array<std::array<const char*, 3>, 7> usual_special_names =
   read_special_names(config, names);
   const auto name = [&](SpecialRole role) { return names[static_cast<std::size_t>(role)]; };
   const auto has_flag = [&](const char* key) {
-    return config.is_object() && json_flag(config, key, false, folder + "/tokenizer_config.json");
+    return config.is_object() && json_flag(config, key, false, config_path);
   };
   const bool add_prefix_space = has_flag("add_prefix_space");
 
@@ -205,6 +209,7 @@ inline constexpr std::array<std::array<const char*, 3>, 7> usual_special_names =
     if (found != tokens.end()) return *found;
     AddedToken& token = tokens.emplace_back();
     token.content = content;
+    token.id = -1;  // not known yet
     return token;
   };
   const auto set_id = [](AddedToken& token, const Json& value, const std::string& source) {
@@ -227,7 +232,7 @@ inline constexpr std::array<std::array<const char*, 3>, 7> usual_special_names =
   }
   if (config.is_object() && config.contains("added_tokens_decoder") &&
       config["added_tokens_decoder"].is_object()) {
-    const std::string source = folder + "/tokenizer_config.json: added_tokens_decoder";
+    const std::string source = config_path + ": added_tokens_decoder";
     const Json& entries = config["added_tokens_decoder"];
     for (auto entry = entries.begin(); entry != entries.end(); ++entry) {
       const std::string& id = entry.key();
@@ -240,6 +245,10 @@ inline constexpr std::array<std::array<const char*, 3>, 7> usual_special_names =
       place(read.content) = read;
     }
   }
+  // Tokens that no file numbers come last.
+  auto next = static_cast<TokenId>(vocabulary.size());
+  for (const AddedToken& token : tokens) next = std::max(next, token.id + 1);
+  for (AddedToken& token : tokens) token.id = token.id < 0 ? next++ : token.id;
   std::sort(tokens.begin(), tokens.end(),
             [](const AddedToken& a, const AddedToken& b) { return a.id < b.id; });
 
