@@ -14,7 +14,7 @@ namespace {
 
 class Threads : public ::testing::Test {
  protected:
-  Threads() : layer({.hidden = 24, .heads = 3, .intermediate = 150}, ef::Initializer(3, 0.3)) {
+  Threads() : model({.hidden = 24, .heads = 3, .intermediate = 150}, ef::Initializer(3, 0.3)) {
     Tensor<float> numbers({70, 24});
     for (Index i = 0; i < numbers.numel(); ++i) {
       numbers.data()[i] = static_cast<float>(ef::Rng(8).normal(0, static_cast<std::uint64_t>(i)));
@@ -23,17 +23,19 @@ class Threads : public ::testing::Test {
   }
 
   struct Result {
-    Tensor<float> y, dx, dweight;
+    Tensor<float> inferred, y, dx, dweight;
     bool operator==(const Result& other) const {
       const auto same = [](const Tensor<float>& a, const Tensor<float>& b) {
         return a.shape() == b.shape() && (a.array() == b.array()).all();
       };
-      return same(y, other.y) && same(dx, other.dx) && same(dweight, other.dweight);
+      return same(inferred, other.inferred) && same(y, other.y) && same(dx, other.dx) &&
+             same(dweight, other.dweight);
     }
   };
 
-  /// Forward and backward; the dropout pattern is a function of the seed.
-  [[nodiscard]] Result run(ef::Context& cx) const {
+  /// Inference, then forward and backward; the dropout pattern is a function of the seed.
+  [[nodiscard]] Result run(ef::Context& cx, const ef::EncoderLayer<float>& layer) const {
+    const Tensor<float> inferred = layer(cx, x, ef::Sequences(segments));
     ef::Tape<float> tape;
     ef::DropoutGenerator generator(4);
     cx.tape = &tape;
@@ -43,14 +45,14 @@ class Threads : public ::testing::Test {
     const auto gradients = tape.backward(ef::mean(cx, ef::l2_normalize(cx, y)));
     cx.tape = nullptr;
     cx.dropout = nullptr;
-    Result result{y.detach(), gradients[leaf], {}};
+    Result result{inferred, y.detach(), gradients[leaf], {}};
     ef::for_each_parameter(layer, [&](const auto& named) {
       if (named.name == "intermediate.dense.weight") result.dweight = gradients[named.parameter];
     });
     return result;
   }
 
-  const ef::EncoderLayer<float> layer;
+  const ef::EncoderLayer<float> model;
   Tensor<float> x;
   std::vector<Index> segments{0, 3, 3, 20, 70};
 };
@@ -59,14 +61,15 @@ class Threads : public ::testing::Test {
 
 TEST_F(Threads, OneModelInFourContexts) {
   ef::Context alone(1);
-  const Result expected = run(alone);
+  const Result expected = run(alone, model);
+  const ef::EncoderLayer<float> fresh = model;  // what is made at first use is made here
   std::vector<std::thread> threads;
   std::vector<int> equal(4, 0);
   for (int i = 0; i < 4; ++i) {
     threads.emplace_back([&, i] {
       ef::Context cx(1 + i % 2);
       for (int repeat = 0; repeat < 3; ++repeat) {
-        equal[static_cast<std::size_t>(i)] += run(cx) == expected;
+        equal[static_cast<std::size_t>(i)] += run(cx, fresh) == expected;
       }
     });
   }
@@ -76,16 +79,17 @@ TEST_F(Threads, OneModelInFourContexts) {
 
 TEST_F(Threads, TwoContextsShareOnePool) {
   ef::Context alone(1);
-  const Result expected = run(alone);
+  const Result expected = run(alone, model);
   const auto pool = std::make_shared<ef::ThreadPool>(3);
-  const ef::MemoryPool memory;  // shared as well
+  const ef::MemoryPool memory;                  // shared as well
+  const ef::EncoderLayer<float> fresh = model;  // what is made at first use is made here
   std::vector<std::thread> threads;
   std::vector<int> equal(2, 0);
   for (int i = 0; i < 2; ++i) {
     threads.emplace_back([&, i] {
       ef::Context cx(pool, memory);
       for (int repeat = 0; repeat < 5; ++repeat) {
-        equal[static_cast<std::size_t>(i)] += run(cx) == expected;
+        equal[static_cast<std::size_t>(i)] += run(cx, fresh) == expected;
       }
     });
   }
@@ -95,9 +99,9 @@ TEST_F(Threads, TwoContextsShareOnePool) {
 
 TEST_F(Threads, ResultsDoNotDependOnTheirNumber) {
   ef::Context one(1);
-  const Result expected = run(one);
+  const Result expected = run(one, model);
   for (const int threads : {2, 5}) {
     ef::Context cx(threads);
-    EXPECT_TRUE(run(cx) == expected) << threads;
+    EXPECT_TRUE(run(cx, model) == expected) << threads;
   }
 }
