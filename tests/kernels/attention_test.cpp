@@ -109,8 +109,7 @@ struct Problem {
   };
   [[nodiscard]] Output forward(ef::ThreadPool& pool) const {
     Output result{{query.rows(), value.cols(), 4}, {1, probabilities(), 5}};
-    std::vector<Scalar> scratch(static_cast<std::size_t>(attention.scratch_size()));
-    kernels::attention_forward<Scalar>(pool, attention, scratch.data(), result.out.view(),
+    kernels::attention_forward<Scalar>(pool, attention, result.out.view(),
                                        result.probabilities.data());
     return result;
   }
@@ -134,9 +133,8 @@ struct Problem {
   }
   [[nodiscard]] Slopes backward(ef::ThreadPool& pool, const Scalar* p) const {
     return slopes([&](const Strided<Scalar>& dout, Slopes& d) {
-      std::vector<Scalar> scratch(static_cast<std::size_t>(probabilities()));
-      kernels::attention_backward<Scalar>(pool, attention, p, dout.view(), scratch.data(),
-                                          d.query.view(), d.key.view(), d.value.view());
+      kernels::attention_backward<Scalar>(pool, attention, p, dout.view(), d.query.view(),
+                                          d.key.view(), d.value.view());
     });
   }
   [[nodiscard]] Slopes backward_reference(const Scalar* p) const {
@@ -207,8 +205,7 @@ TYPED_TEST(Attention, AQueryThatSeesNothingAttendsToItsSegmentAlike) {
   attention.key_mask = mask;
   Strided<Scalar> out(5, 6, 4);
   Strided<Scalar> p(1, 2 * 4 + 2 * 9, 5);
-  std::vector<Scalar> scratch(static_cast<std::size_t>(attention.scratch_size()));
-  kernels::attention_forward<Scalar>(pool, attention, scratch.data(), out.view(), p.data());
+  kernels::attention_forward<Scalar>(pool, attention, out.view(), p.data());
   for (Index i = 0; i < p.cols(); ++i) {
     EXPECT_NEAR(p.data()[i], i < 8 ? 1.0 / 2 : 1.0 / 3, 1e-6);
   }
@@ -270,9 +267,8 @@ TYPED_TEST(Attention, TheDropoutPatternIsTheSameForwardAndBackward) {
   const auto forward = problem.forward(pool);  // out is the dropped probabilities
   typename Problem<Scalar>::Slopes d{{n, 4, 1}, {n, 4, 2}, {n, n, 3}};
   for (Index i = 0; i < n; ++i) std::fill_n(d.value.view().row(i), n, Scalar(0));
-  std::vector<Scalar> scratch(static_cast<std::size_t>(n * n));
   kernels::attention_backward<Scalar>(pool, problem.attention, forward.probabilities.data(),
-                                      identity.view(), scratch.data(), d.query.view(), d.key.view(),
+                                      identity.view(), d.query.view(), d.key.view(),
                                       d.value.view());
   Index dropped = 0;
   for (Index i = 0; i < n; ++i) {

@@ -71,20 +71,6 @@ struct Attention {
     return count;
   }
 
-  /// Numbers of scratch memory that one task needs.
-  [[nodiscard]] Index scratch_per_task() const noexcept {
-    Index most = 0;
-    for (std::size_t i = 0; i + 1 < query_offsets.size(); ++i) {
-      most = std::max(most, std::min(block, query_offsets[i + 1] - query_offsets[i]) *
-                                (key_offsets[i + 1] - key_offsets[i]));
-    }
-    return most;
-  }
-  /// Numbers of scratch memory that attention_forward needs.
-  [[nodiscard]] Index scratch_size() const noexcept {
-    return segments() * heads * scratch_per_task();
-  }
-
   /// Scales one query's row of scores, or of their gradients, and puts `hidden` where the query
   /// does not see the key of its segment.
   void scale_and_mask(Scalar* row, Index query_row, const Part& part,
@@ -103,20 +89,21 @@ struct Attention {
 /// Writes out `[query tokens, heads * value size]`, and, unless null, the `probabilities` of all
 /// segments one after the other, `[heads, queries, keys]` each, before dropout.
 template <class Scalar>
-void attention_forward(ThreadPool& pool, const Attention<Scalar>& attention, Scalar* scratch,
-                       MatrixView<Scalar> out, Scalar* probabilities) {
+void attention_forward(ThreadPool& pool, const Attention<Scalar>& attention, MatrixView<Scalar> out,
+                       Scalar* probabilities) {
   const Index heads = attention.heads;
-  const Index scratch_size = attention.scratch_per_task();
   pool.run(attention.segments() * heads, [&](Index task) {
     const auto part = attention.part(task / heads, task % heads);
     const Index queries = part.query.rows;
     const Index keys = part.key.rows;
+    const detail::RightOperand<Scalar, detail::Scratch::keys> transposed_key(Layout::b_transposed,
+                                                                             part.key);
+    const detail::RightOperand<Scalar, detail::Scratch::values> value(Layout::plain, part.value);
     for (Index begin = 0; begin < queries; begin += attention.block) {
       const Index count = std::min(attention.block, queries - begin);
-      const MatrixView<Scalar> scores{scratch + task * scratch_size, count, keys, keys};
-      std::fill_n(scores.data, count * keys, Scalar(0));
-      gemm_tile<Scalar>(Layout::b_transposed, part.query.middle_rows(begin, count), part.key,
-                        scores);
+      const MatrixView<Scalar> scores{
+          detail::scratch<Scalar, detail::Scratch::scores>(count * keys), count, keys, keys};
+      transposed_key.multiply(part.query.middle_rows(begin, count), scores);
       const Index first = part.probabilities + begin * keys;
       for (Index i = 0; i < count; ++i) {
         attention.scale_and_mask(scores.row(i), begin + i, part,
@@ -131,17 +118,15 @@ void attention_forward(ThreadPool& pool, const Attention<Scalar>& attention, Sca
       }
       const MatrixView<Scalar> target = out.middle_rows(part.query_begin + begin, count)
                                             .columns(part.value_column, attention.value_size());
-      detail::fill_rows<Scalar>(target, nullptr);
-      gemm_tile<Scalar>(Layout::plain, scores, part.value, target);
+      value.multiply(scores, target);
     }
   });
 }
 
-/// Gradients from the saved probabilities. dquery, dkey and dvalue are added to. `scratch` holds
-/// as many numbers as `probabilities`.
+/// Gradients from the saved probabilities. dquery, dkey and dvalue are added to.
 template <class Scalar>
 void attention_backward(ThreadPool& pool, const Attention<Scalar>& attention,
-                        const Scalar* probabilities, MatrixView<const Scalar> dout, Scalar* scratch,
+                        const Scalar* probabilities, MatrixView<const Scalar> dout,
                         MatrixView<Scalar> dquery, MatrixView<Scalar> dkey,
                         MatrixView<Scalar> dvalue) {
   const Index heads = attention.heads;
@@ -154,7 +139,8 @@ void attention_backward(ThreadPool& pool, const Attention<Scalar>& attention,
       return d.middle_rows(begin, rows).columns(column, width);
     };
     const MatrixView<const Scalar> p{probabilities + part.probabilities, queries, keys, keys};
-    const MatrixView<Scalar> work{scratch + part.probabilities, queries, keys, keys};
+    const MatrixView<Scalar> work{detail::scratch<Scalar, detail::Scratch::scores>(queries * keys),
+                                  queries, keys, keys};
     const MatrixView<const Scalar> dy = dout.middle_rows(part.query_begin, queries)
                                             .columns(part.value_column, attention.value_size());
     const bool drops = attention.dropout.drops();

@@ -63,6 +63,7 @@ void finish_tile(const Epilogue<Scalar>& epilogue, MatrixView<Scalar> tile, Inde
 template <class Scalar>
 [[gnu::noinline]] void eigen_product(Layout layout, MatrixView<const Scalar> a,
                                      MatrixView<const Scalar> b, MatrixView<Scalar> c) {
+  if (c.rows == 0 || c.cols == 0) return;
   using Plain = Eigen::Matrix<Scalar, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
   const auto map = [](MatrixView<const Scalar> view) {
     return Eigen::Map<const Plain, Eigen::Unaligned, Eigen::OuterStride<>>(
@@ -77,47 +78,50 @@ template <class Scalar>
   }
 }
 
-/// c = a b + bias, or c += a b with `accumulate`, by the tile kernel.
-inline void float_product(ThreadPool* pool, Layout layout, MatrixView<const float> a,
-                          MatrixView<const float> b, MatrixView<float> c, bool accumulate,
+/// The operands of a product as the tile kernel sees them.
+[[nodiscard]] inline Strided left_operand(Layout layout, MatrixView<const float> a) noexcept {
+  if (layout == Layout::a_transposed) return {a.data, a.cols, a.rows, 1, a.stride};
+  return {a.data, a.rows, a.cols, a.stride, 1};
+}
+[[nodiscard]] inline Strided right_operand(Layout layout, MatrixView<const float> b) noexcept {
+  if (layout == Layout::b_transposed) return {b.data, b.rows, b.cols, b.stride, 1};
+  return {b.data, b.cols, b.rows, 1, b.stride};
+}
+
+/// c = left right + bias, or c += left right with `accumulate`, by the tile kernel. `panels` are
+/// the right operand packed beforehand, or null. Without a pool, on the calling thread.
+inline void float_product(ThreadPool* pool, const Strided& left, const Strided& right,
+                          const float* panels, MatrixView<float> c, bool accumulate,
                           const Epilogue<float>& epilogue) {
   const FloatKernels& kernels = float_kernels();
   const Index height = kernels.tile_rows;
   const Index width = kernels.tile_columns;
-  const bool a_rows = layout != Layout::a_transposed;
-  const bool b_rows = layout == Layout::b_transposed;
-  const Index k = a_rows ? a.cols : a.rows;
-  const Strided left{a.data, c.rows, k, a_rows ? a.stride : 1, a_rows ? 1 : a.stride};
-  const Strided right{b.data, c.cols, k, b_rows ? b.stride : 1, b_rows ? 1 : b.stride};
+  const Index k = left.k;
   const Index blocks = divided_up(c.rows, height);
-  const Index panels = divided_up(c.cols, width);
+  const Index panel_count = divided_up(c.cols, width);
   const auto ranges = [pool](Index n, Index grain, auto&& f) {
     if (pool == nullptr)
       f(Index{0}, n);
     else
       parallel_for(*pool, n, grain, f);
   };
-
-  float* const left_blocks = scratch<Scratch::left>(blocks * height * k);
-  ranges(blocks, 8, [&](Index begin, Index end) {
-    for (Index block = begin; block < end; ++block) {
-      pack_strip(left, block * height, height, left_blocks + block * height * k);
-    }
-  });
+  float* const left_blocks = scratch<float, Scratch::left>(packed_size(left, height));
+  ranges(blocks, 8,
+         [&](Index begin, Index end) { pack_strips(left, height, begin, end, left_blocks); });
   // While the first tiles of a panel are computed, each brings a part of the next panel nearer.
   const Index helpers = std::clamp<Index>(blocks, 1, std::max<Index>(1, width / 16));
-  ranges(panels, std::max<Index>(1, divided_up(panels, 16)), [&](Index begin, Index end) {
+  const Index help = width / helpers;  // floats for each k
+  ranges(panel_count, divided_up(panel_count, 16), [&](Index begin, Index end) {
     for (Index panel = begin; panel < end; ++panel) {
       const Index column = panel * width;
-      const float* packed = nullptr;
-      const float* next = nullptr;
-      if (epilogue.packed != nullptr) {
-        packed = epilogue.packed->panels() + column * k;
-        next = packed + (panel + 1 < panels ? width * k : 0);
-      } else {
-        float* const own = scratch<Scratch::right>(width * k);
+      const float* packed = panels == nullptr ? nullptr : panels + column * k;
+      const float* next = packed;
+      if (packed == nullptr) {
+        float* const own = scratch<float, Scratch::right>(width * k);
         pack_strip(right, column, width, own);
         packed = next = own;
+      } else if (panel + 1 < panel_count) {
+        next += width * k;
       }
       const Index columns = std::min(width, c.cols - column);
       for (Index block = 0; block < blocks; ++block) {
@@ -126,13 +130,42 @@ inline void float_product(ThreadPool* pool, Layout layout, MatrixView<const floa
         kernels.gemm_tile(k, left_blocks + row * k, packed, c.row(row) + column, c.stride,
                           std::min(height, c.rows - row), columns,
                           epilogue.bias == nullptr ? nullptr : epilogue.bias + column, accumulate,
-                          helps ? next + block * (width / helpers) * k : packed,
-                          helps ? width / helpers : 0);
+                          helps ? next + block * help * k : packed, helps ? help : 0);
       }
       finish_tile(epilogue, c.columns(column, columns), column);
     }
   });
 }
+
+/// A right operand that several products on the calling thread share.
+template <class Scalar, Scratch use>
+class RightOperand {
+ public:
+  RightOperand(Layout layout, MatrixView<const Scalar> b) : layout_(layout), b_(b) {
+    if constexpr (std::is_same_v<Scalar, float>) {
+      const Strided right = right_operand(layout, b);
+      const Index width = float_kernels().tile_columns;
+      panels_ = scratch<float, use>(packed_size(right, width));
+      pack_strips(right, width, 0, divided_up(right.count, width), panels_);
+    }
+  }
+
+  /// c = a b
+  void multiply(MatrixView<const Scalar> a, MatrixView<Scalar> c) const {
+    if constexpr (std::is_same_v<Scalar, float>) {
+      float_product(nullptr, left_operand(layout_, a), right_operand(layout_, b_), panels_, c,
+                    false, {});
+    } else {
+      fill_rows<Scalar>(c, nullptr);
+      eigen_product<Scalar>(layout_, a, b_, c);
+    }
+  }
+
+ private:
+  Layout layout_;
+  MatrixView<const Scalar> b_;
+  Scalar* panels_ = nullptr;  // float alone
+};
 
 }  // namespace detail
 
@@ -140,9 +173,9 @@ inline void float_product(ThreadPool* pool, Layout layout, MatrixView<const floa
 template <class Scalar>
 void gemm_tile(Layout layout, MatrixView<const Scalar> a, MatrixView<const Scalar> b,
                MatrixView<Scalar> c) {
-  if (c.rows == 0 || c.cols == 0) return;
   if constexpr (std::is_same_v<Scalar, float>) {
-    detail::float_product(nullptr, layout, a, b, c, true, {});
+    detail::float_product(nullptr, detail::left_operand(layout, a),
+                          detail::right_operand(layout, b), nullptr, c, true, {});
   } else {
     detail::eigen_product<Scalar>(layout, a, b, c);
   }
@@ -153,7 +186,8 @@ template <class Scalar>
 void gemm(ThreadPool& pool, Layout layout, MatrixView<const Scalar> a, MatrixView<const Scalar> b,
           MatrixView<Scalar> c, bool accumulate = false) {
   if constexpr (std::is_same_v<Scalar, float>) {
-    detail::float_product(&pool, layout, a, b, c, accumulate, {});
+    detail::float_product(&pool, detail::left_operand(layout, a), detail::right_operand(layout, b),
+                          nullptr, c, accumulate, {});
   } else {
     parallel_for(pool, c.cols, detail::tile_width(c.cols), [&](Index begin, Index end) {
       const MatrixView<Scalar> tile = c.columns(begin, end - begin);
@@ -171,7 +205,10 @@ template <class Scalar>
 void linear(ThreadPool& pool, MatrixView<const Scalar> x, MatrixView<const Scalar> weight,
             const Epilogue<Scalar>& epilogue, MatrixView<Scalar> y) {
   if constexpr (std::is_same_v<Scalar, float>) {
-    detail::float_product(&pool, Layout::b_transposed, x, weight, y, false, epilogue);
+    const Layout layout = Layout::b_transposed;
+    detail::float_product(
+        &pool, detail::left_operand(layout, x), detail::right_operand(layout, weight),
+        epilogue.packed == nullptr ? nullptr : epilogue.packed->panels(), y, false, epilogue);
   } else {
     parallel_for(pool, y.cols, detail::tile_width(y.cols), [&](Index begin, Index end) {
       const MatrixView<Scalar> tile = y.columns(begin, end - begin);

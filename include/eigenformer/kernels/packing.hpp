@@ -4,59 +4,16 @@
 #pragma once
 
 #include <algorithm>
-#include <cstddef>
-#include <cstdlib>
-#include <new>
 #include <type_traits>
-#include <utility>
 
 #include "eigenformer/kernels/isa/float_kernels.hpp"
 #include "eigenformer/kernels/matrix_view.hpp"
+#include "eigenformer/kernels/scratch.hpp"
 #include "eigenformer/threading/thread_pool.hpp"
 
 namespace eigenformer::kernels {
 
-/// Floats aligned to a cache line, uninitialised, which only grow.
-class FloatBuffer {
- public:
-  FloatBuffer() = default;
-  explicit FloatBuffer(Index size) { (void)at_least(size); }
-  FloatBuffer(FloatBuffer&& other) noexcept
-      : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
-  FloatBuffer& operator=(FloatBuffer other) noexcept {
-    std::swap(data_, other.data_);
-    std::swap(size_, other.size_);
-    return *this;
-  }
-  ~FloatBuffer() { std::free(data_); }
-
-  [[nodiscard]] float* at_least(Index size) {
-    if (size > size_) {
-      std::free(data_);
-      size_ = 0;
-      const auto bytes = static_cast<std::size_t>(checked_product(size, sizeof(float)));
-      data_ = static_cast<float*>(std::aligned_alloc(64, (bytes + 63) / 64 * 64));
-      if (data_ == nullptr) throw std::bad_alloc();
-      size_ = size;
-    }
-    return data_;
-  }
-  [[nodiscard]] const float* data() const noexcept { return data_; }
-
- private:
-  float* data_ = nullptr;
-  Index size_ = 0;
-};
-
 namespace detail {
-
-/// This thread's memory for packed operands, one buffer for each use.
-enum class Scratch { left, right };
-template <Scratch use>
-[[nodiscard]] float* scratch(Index size) {
-  thread_local FloatBuffer buffer;
-  return buffer.at_least(size);
-}
 
 /// An operand as the kernel sees it: vectors of length k, `across` apart.
 struct Strided {
@@ -85,6 +42,18 @@ inline void pack_strip(const Strided& from, Index first, Index width, float* out
 
 [[nodiscard]] constexpr Index divided_up(Index n, Index by) noexcept { return (n + by - 1) / by; }
 
+[[nodiscard]] constexpr Index packed_size(const Strided& from, Index width) noexcept {
+  return divided_up(from.count, width) * width * from.k;
+}
+
+/// Packs strips `begin` to `end` of `width` vectors each to their places in `out`.
+inline void pack_strips(const Strided& from, Index width, Index begin, Index end,
+                        float* out) noexcept {
+  for (Index strip = begin; strip < end; ++strip) {
+    pack_strip(from, strip * width, width, out + strip * width * from.k);
+  }
+}
+
 }  // namespace detail
 
 /// Whether linear() gains from weights that were packed beforehand.
@@ -101,20 +70,17 @@ template <>
 class PackedWeight<float> {
  public:
   PackedWeight(ThreadPool& pool, MatrixView<const float> weight) {
-    const Index width = float_kernels().tile_columns;
-    const Index panels = detail::divided_up(weight.rows, width);
-    float* out = panels_.at_least(panels * width * weight.cols);
     const detail::Strided from{weight.data, weight.rows, weight.cols, weight.stride, 1};
-    parallel_for(pool, panels, 16, [&](Index begin, Index end) {
-      for (Index panel = begin; panel < end; ++panel) {
-        detail::pack_strip(from, panel * width, width, out + panel * width * weight.cols);
-      }
+    const Index width = float_kernels().tile_columns;
+    float* out = panels_.at_least(detail::packed_size(from, width));
+    parallel_for(pool, detail::divided_up(weight.rows, width), 16, [&](Index begin, Index end) {
+      detail::pack_strips(from, width, begin, end, out);
     });
   }
   [[nodiscard]] const float* panels() const noexcept { return panels_.data(); }
 
  private:
-  FloatBuffer panels_;
+  AlignedBuffer<float> panels_;
 };
 
 }  // namespace eigenformer::kernels

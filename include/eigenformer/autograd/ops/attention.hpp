@@ -87,14 +87,12 @@ template <class Scalar>
                                        query_offsets, key_offsets,    options.key_mask,
                                        options.heads, options.causal, static_cast<Scalar>(scale),
                                        pattern};
-  Tensor<Scalar> out = cx.empty<Scalar>({query.size(0), value.cols()});   // [tokens, heads * e]
-  Tensor<Scalar> scratch = cx.empty<Scalar>({attention.scratch_size()});  // [scratch]
-  Tensor<Scalar> saved;                                                   // [probabilities]
+  Tensor<Scalar> out = cx.empty<Scalar>({query.size(0), value.cols()});  // [tokens, heads * e]
+  Tensor<Scalar> saved;                                                  // [probabilities]
   if (tape != nullptr || probabilities != nullptr) {
     saved = cx.empty<Scalar>({attention.probabilities_before(attention.segments())});
   }
-  kernels::attention_forward<Scalar>(cx.threads(), attention, scratch.data(), out.view(),
-                                     saved.data());
+  kernels::attention_forward<Scalar>(cx.threads(), attention, out.view(), saved.data());
   if (probabilities != nullptr) {
     probabilities->clear();
     for (Index i = 0; i < attention.segments(); ++i) {
@@ -118,13 +116,11 @@ template <class Scalar>
           again.query_offsets = query_offsets;
           again.key_offsets = key_offsets;
           again.key_mask = mask;
-          Tensor<Scalar> work = bx.empty<Scalar>(saved.shape());
           Tensor<Scalar> dquery = bx.zeros<Scalar>(query.shape());  // [tokens, heads * d]
           Tensor<Scalar> dkey = bx.zeros<Scalar>(key.shape());      // [key tokens, heads * d]
           Tensor<Scalar> dvalue = bx.zeros<Scalar>(value.shape());  // [key tokens, heads * e]
           kernels::attention_backward<Scalar>(bx.threads(), again, saved.data(), dout.view(),
-                                              work.data(), dquery.view(), dkey.view(),
-                                              dvalue.view());
+                                              dquery.view(), dkey.view(), dvalue.view());
           pass.add(query, std::move(dquery));
           pass.add(key, std::move(dkey));
           pass.add(value, std::move(dvalue));
