@@ -29,12 +29,12 @@ class Pipeline {
  public:
   Pipeline() = default;
 
-  /// From the contents of a tokenizer.json; throws as Tokenizer::from_pretrained.
-  Pipeline(const Json& document, const std::string& source)
-      : normalizer_(Normalizer::from_json(document, source)),
-        pre_tokenizer_(PreTokenizer::from_json(document, source)),
-        model_(read_model(json_stage(document, "model"), pre_tokenizer_.byte_level(), source)) {
-    read_added_tokens(json_stage(document, "added_tokens"), source);
+  /// From a tokenizer.json, whose vocabulary it takes; throws as Tokenizer::from_pretrained.
+  Pipeline(TokenizerJson& document, const std::string& source)
+      : normalizer_(Normalizer::from_json(document.rest, source)),
+        pre_tokenizer_(PreTokenizer::from_json(document.rest, source)),
+        model_(read_model(document, pre_tokenizer_.byte_level(), source)) {
+    read_added_tokens(json_stage(document.rest, "added_tokens"), source);
     find_margins();
     find_whole_words();
   }

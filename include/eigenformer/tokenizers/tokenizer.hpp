@@ -50,11 +50,10 @@ class Tokenizer {
     Tokenizer made;
     if (one_file) {
       made.document_ = read_file(path);
-      made.read(parse_json(made.document_, path), path);
+      made.read(path);
     } else {
-      const Json document = detail::tokenizer_json_of_vocabulary(folder);
-      made.document_ = document.dump();
-      made.read(document, folder + "/vocab.json, merges.txt");
+      made.document_ = detail::tokenizer_json_of_vocabulary(folder).dump();
+      made.read(folder + "/vocab.json, merges.txt");
     }
     made.read_roles(detail::read_json_if_there(folder + "/special_tokens_map.json"),
                     detail::read_json_if_there(folder + "/tokenizer_config.json"));
@@ -66,7 +65,7 @@ class Tokenizer {
                                            const std::string& source = "tokenizer.json") {
     Tokenizer made;
     made.document_ = document;
-    made.read(parse_json(document, source), source);
+    made.read(source);
     made.read_roles(nullptr, nullptr);
     return made;
   }
@@ -233,12 +232,15 @@ class Tokenizer {
 
   // ---- reading ----
 
-  void read(const Json& document, const std::string& source) {
-    check<FormatError>(document.is_object(), source, ": must be an object");
-    check<ConfigError>(detail::json_text(document, "version", source).value_or("1.0") == "1.0",
-                       source, ": version must be \"1.0\"");
-    post_processor_ = detail::PostProcessor::from_json(document, source);
-    decoder_ = detail::Decoder::from_json(document, source);
+  /// Reads `document_`, a tokenizer.json.
+  void read(const std::string& source) {
+    detail::TokenizerJson document = detail::parse_tokenizer_json(document_, source);
+    const Json& rest = document.rest;
+    check<FormatError>(rest.is_object(), source, ": must be an object");
+    check<ConfigError>(detail::json_text(rest, "version", source).value_or("1.0") == "1.0", source,
+                       ": version must be \"1.0\"");
+    post_processor_ = detail::PostProcessor::from_json(rest, source);
+    decoder_ = detail::Decoder::from_json(rest, source);
     pipeline_ = detail::Pipeline(document, source);
     for (const bool pair : {false, true}) {
       for (const detail::TemplatePart& part : post_processor_.parts(pair)) {

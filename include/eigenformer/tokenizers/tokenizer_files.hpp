@@ -18,7 +18,7 @@
 #include "eigenformer/tokenizers/added_tokens.hpp"
 #include "eigenformer/tokenizers/bpe.hpp"
 #include "eigenformer/tokenizers/json_fields.hpp"
-#include "eigenformer/tokenizers/vocabulary.hpp"
+#include "eigenformer/tokenizers/tokenizer_json.hpp"
 
 namespace eigenformer::detail {
 
@@ -59,56 +59,18 @@ inline constexpr std::array<std::array<const char*, 3>, 7> usual_special_names =
   return exists(path) ? read_json(path) : Json(nullptr);
 }
 
-[[nodiscard]] inline Vocabulary read_vocabulary(const Json& entries, const std::string& source) {
-  check<FormatError>(entries.is_object(), source, ": the vocabulary must be an object");
-  Vocabulary vocabulary;
-  vocabulary.reserve(entries.size());
-  for (auto entry = entries.begin(); entry != entries.end(); ++entry) {
-    const std::optional<TokenId> id = json_id(*entry);
-    check<FormatError>(id.has_value(), source, ": token '", entry.key(), "' has id ", entry->dump(),
-                       ", which is not a whole number in 0..", max_token_id);
-    vocabulary.add(entry.key(), *id, source);
-  }
-  return vocabulary;
-}
-
-/// Merges are `"a b"`, or `["a", "b"]` where tokens may hold spaces.
-[[nodiscard]] inline Merges read_merges(const Json& entries, const std::string& source) {
-  check<FormatError>(entries.is_array(), source, ": 'merges' must be an array");
-  Merges merges;
-  merges.reserve(entries.size());
-  for (const Json& entry : entries) {
-    if (entry.is_string()) {
-      const std::string& line = entry.get_ref<const std::string&>();
-      if (line.rfind("#version", 0) == 0) continue;
-      const std::size_t space = line.find(' ');
-      check<FormatError>(
-          space != std::string::npos && line.find(' ', space + 1) == std::string::npos, source,
-          ": merge ", merges.size() + 1, " is '", line,
-          "', which does not have two parts with one space between");
-      merges.emplace_back(line.substr(0, space), line.substr(space + 1));
-    } else {
-      check<FormatError>(
-          entry.is_array() && entry.size() == 2 && entry[0].is_string() && entry[1].is_string(),
-          source, ": merge ", merges.size() + 1, " is ", entry.dump(),
-          ", which is not a pair of strings");
-      merges.emplace_back(entry[0].get<std::string>(), entry[1].get<std::string>());
-    }
-  }
-  return merges;
-}
-
 /// The model stage of tokenizer.json. Throws ConfigError for a model that is not supported, by its
 /// name, and FormatError for entries that break the format.
-[[nodiscard]] inline std::shared_ptr<const TokenModel> read_model(const Json& model,
+[[nodiscard]] inline std::shared_ptr<const TokenModel> read_model(TokenizerJson& document,
                                                                   bool byte_level,
                                                                   const std::string& source) {
+  const Json& model = json_stage(document.rest, "model");
   check<FormatError>(model.is_object(), source, ": 'model' must be an object");
   const std::optional<std::string> type = json_text(model, "type", source);
   check<ConfigError>(type.value_or(model.contains("merges") ? "BPE" : "without a type") == "BPE",
                      source, ": model '", type.value_or("without a type"), "' is not supported");
-  check<FormatError>(model.contains("vocab") && model.contains("merges"), source,
-                     ": model BPE needs 'vocab' and 'merges'");
+  check<FormatError>(document.has_vocabulary && document.has_merges, source,
+                     ": model BPE needs an object 'vocab' and an array 'merges'");
   const auto dropout = model.find("dropout");
   const bool drops = dropout != model.end() && !dropout->is_null() &&
                      (!dropout->is_number() || dropout->get<double>() != 0);
@@ -122,8 +84,8 @@ inline constexpr std::array<std::array<const char*, 3>, 7> usual_special_names =
   options.continuing_subword_prefix =
       json_text(model, "continuing_subword_prefix", source).value_or("");
   options.end_of_word_suffix = json_text(model, "end_of_word_suffix", source).value_or("");
-  return std::make_shared<Bpe>(read_vocabulary(model["vocab"], source),
-                               read_merges(model["merges"], source), std::move(options), source);
+  return std::make_shared<Bpe>(std::move(document.vocabulary), document.merges, std::move(options),
+                               source);
 }
 
 [[nodiscard]] inline AddedToken read_added_token(const Json& entry, const std::string& source) {
@@ -160,11 +122,7 @@ inline constexpr std::array<std::array<const char*, 3>, 7> usual_special_names =
     if (!line.empty() && line.back() == '\r') line.remove_suffix(1);
     if (line.substr(0, 8) == "#version") continue;
     if (line.empty() && begin >= text.size()) break;
-    const std::size_t space = line.find(' ');
-    check<FormatError>(
-        space != std::string_view::npos && line.find(' ', space + 1) == std::string_view::npos,
-        path, ": line ", number, " is '", line,
-        "', which does not have two parts with one space between");
+    (void)split_merge(line, path, ": line ", number);
     merges.emplace_back(std::string(line));
   }
   return merges;

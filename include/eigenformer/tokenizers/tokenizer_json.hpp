@@ -1,0 +1,177 @@
+// tokenizer.json as it is read: the vocabulary and the merges, which are nearly all of the file, go
+// straight to where they are needed; everything else becomes a Json tree.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "eigenformer/base/error.hpp"
+#include "eigenformer/io/json.hpp"
+#include "eigenformer/tokenizers/bpe.hpp"
+#include "eigenformer/tokenizers/vocabulary.hpp"
+
+namespace eigenformer::detail {
+
+struct TokenizerJson {
+  Json rest;  ///< without model.vocab and model.merges, where these are of the usual kinds
+  Vocabulary vocabulary;
+  Merges merges;
+  bool has_vocabulary = false;
+  bool has_merges = false;
+};
+
+/// A merge as one string, `"a b"`; throws FormatError with `place` in front.
+template <class... Place>
+std::pair<std::string, std::string> split_merge(std::string_view line, const Place&... place) {
+  const std::size_t space = line.find(' ');
+  check<FormatError>(
+      space != std::string_view::npos && line.find(' ', space + 1) == std::string_view::npos,
+      place..., " is '", line, "', which does not have two parts with one space between");
+  return {std::string(line.substr(0, space)), std::string(line.substr(space + 1))};
+}
+
+/// Receives the parser's events.
+class TokenizerJsonReader {
+ public:
+  TokenizerJsonReader(TokenizerJson& made, const std::string& source)
+      : made_(made), source_(source), tree_(made.rest, source) {}
+
+  bool null() { return inside_ == Inside::tree ? tree_.null() : refuse("null"); }
+  bool boolean(bool value) {
+    return inside_ == Inside::tree ? tree_.boolean(value) : refuse(value ? "true" : "false");
+  }
+  bool number_integer(std::int64_t value) {
+    return inside_ == Inside::tree ? tree_.number_integer(value) : add_id(value);
+  }
+  bool number_unsigned(std::uint64_t value) {
+    if (inside_ == Inside::tree) return tree_.number_unsigned(value);
+    const bool huge = value > static_cast<std::uint64_t>(max_token_id);
+    return huge ? refuse(std::to_string(value)) : add_id(static_cast<std::int64_t>(value));
+  }
+  bool number_float(double value, const std::string& text) {
+    return inside_ == Inside::tree ? tree_.number_float(value, text) : refuse(text);
+  }
+  bool string(std::string& value) {
+    if (inside_ == Inside::tree) return tree_.string(value);
+    if (inside_ == Inside::vocabulary) return refuse("a string");
+    if (inside_ == Inside::pair) {
+      pair_.push_back(std::move(value));
+    } else if (value.rfind("#version", 0) != 0) {
+      made_.merges.push_back(split_merge(value, source_, ": merge ", made_.merges.size() + 1));
+    }
+    return true;
+  }
+  bool binary(Json::binary_t& value) { return tree_.binary(value); }
+
+  bool start_object(std::size_t size) {
+    if (inside_ != Inside::tree) return refuse("an object");
+    if (at_model_key("vocab")) {
+      inside_ = Inside::vocabulary;
+      made_.has_vocabulary = true;
+      return tree_.null();
+    }
+    return open(tree_.start_object(size));
+  }
+  bool start_array(std::size_t size) {
+    if (inside_ == Inside::merges) {
+      inside_ = Inside::pair;
+      pair_.clear();
+      return true;
+    }
+    if (inside_ != Inside::tree) return refuse("an array");
+    if (at_model_key("merges")) {
+      inside_ = Inside::merges;
+      made_.has_merges = true;
+      return tree_.null();
+    }
+    return open(tree_.start_array(size));
+  }
+  bool key(std::string& name) {
+    if (inside_ == Inside::vocabulary) {
+      token_ = std::move(name);
+      return true;
+    }
+    if (depth_ <= 2) (depth_ == 1 ? outer_key_ : inner_key_) = name;
+    return tree_.key(name);
+  }
+  bool end_object() {
+    if (inside_ == Inside::tree) return close(tree_.end_object());
+    inside_ = Inside::tree;
+    return true;
+  }
+  bool end_array() {
+    if (inside_ == Inside::tree) return close(tree_.end_array());
+    if (inside_ == Inside::pair) {
+      check<FormatError>(pair_.size() == 2, source_, ": merge ", made_.merges.size() + 1, " has ",
+                         pair_.size(), " parts, not 2");
+      made_.merges.emplace_back(std::move(pair_[0]), std::move(pair_[1]));
+      inside_ = Inside::merges;
+    } else {
+      inside_ = Inside::tree;
+    }
+    return true;
+  }
+
+  template <class Problem>
+  bool parse_error(std::size_t at, const std::string& token, const Problem& problem) {
+    return tree_.parse_error(at, token, problem);
+  }
+
+ private:
+  enum class Inside { tree, vocabulary, merges, pair };
+
+  /// Whether the value that begins is document["model"][key].
+  [[nodiscard]] bool at_model_key(std::string_view key) const noexcept {
+    return depth_ == 2 && outer_key_ == "model" && inner_key_ == key;
+  }
+  bool open(bool done) {
+    if (++depth_ == 2) inner_key_.clear();
+    return done;
+  }
+  bool close(bool done) {
+    --depth_;
+    return done;
+  }
+
+  bool add_id(std::int64_t id) {
+    if (inside_ != Inside::vocabulary) return refuse(std::to_string(id));
+    made_.vocabulary.add(token_, id, source_);
+    return true;
+  }
+
+  /// A value that may not be there.
+  [[noreturn]] bool refuse(std::string_view what) const {
+    if (inside_ == Inside::vocabulary) {
+      fail<FormatError>(source_, ": token '", token_, "' has id ", what,
+                        ", which is not a whole number in 0..", max_token_id);
+    }
+    fail<FormatError>(source_, ": merge ", made_.merges.size() + 1, " is or holds ", what,
+                      "; it must be two strings, or one with a space between its parts");
+  }
+
+  TokenizerJson& made_;
+  const std::string& source_;
+  JsonBuilder tree_;
+  Inside inside_ = Inside::tree;
+  int depth_ = 0;          // containers of the tree around the current place
+  std::string outer_key_;  // of the document
+  std::string inner_key_;  // of a value of the document
+  std::string token_;
+  std::vector<std::string> pair_;
+};
+
+/// Parses a tokenizer.json; throws FormatError naming `source`.
+[[nodiscard]] inline TokenizerJson parse_tokenizer_json(std::string_view text,
+                                                        const std::string& source) {
+  check_json_bytes(text, source);
+  TokenizerJson made;
+  TokenizerJsonReader reader(made, source);
+  Json::sax_parse(text.begin(), text.end(), &reader);
+  return made;
+}
+
+}  // namespace eigenformer::detail
