@@ -4,7 +4,7 @@
 //   first     ids and offsets; no word remembered from before, as in a fresh process
 //   again     ids and offsets; the words of the same text remembered
 //   batch     the packed ids that a model takes
-//   load      reading the tokenizer (per second)
+//   load      reading the tokenizer, whatever the file and the threads
 // benchmarks/bench_tokenizer_hf.py measures Hugging Face tokenizers on the same lines.
 #include <algorithm>
 #include <string>
