@@ -310,6 +310,24 @@ TEST(RobertaInputs, AreChecked) {
   EXPECT_THROW((void)model(cx, broken), ShapeError);
 }
 
+/// Positions count the tokens that are not padding: pads take up none of them.
+TEST(RobertaInputs, PaddingTakesNoPosition) {
+  const Fixture fixture("mlm_gelu");
+  const Encoder model = Encoder::from_pretrained(fixture.folder);
+  Context cx(1);
+  std::vector<TokenId> ids(20, 1);
+  std::vector<std::uint8_t> mask(20, 0);
+  for (std::size_t i = 6; i < 20; ++i) {
+    ids[i] = 5;
+    mask[i] = 1;
+  }
+  const Tensor<double> padded = model(cx, Batch::from_padded(ids, 1, 20, mask)).rows(6, 20);
+  Batch plain;
+  plain.add(std::vector<TokenId>(14, 5));
+  const Tensor<double> expected = model(cx, plain);
+  EXPECT_LE((padded.array() - expected.array()).abs().maxCoeff(), 1e-12);
+}
+
 TEST(RobertaInputs, NoTexts) {
   const Fixture fixture("mlm_gelu");
   const MaskedLm model = MaskedLm::from_pretrained(fixture.folder);

@@ -33,10 +33,12 @@ class RobertaEmbeddings {
 
   /// `[tokens, hidden]`. Throws ShapeError for ids, types and texts beyond the tables.
   [[nodiscard]] Tensor<Scalar> operator()(Context& cx, const Batch& batch) const {
-    check<ShapeError>(batch.longest() <= most_tokens_, "roberta: a text of ", batch.longest(),
+    const std::vector<TokenId> positions = position_ids(batch, padding_);
+    const Index last =
+        positions.empty() ? 0 : *std::max_element(positions.begin(), positions.end());
+    check<ShapeError>(last <= padding_ + most_tokens_, "roberta: a text of ", last - padding_,
                       " tokens is longer than the ", most_tokens_,
                       " that the model takes; truncate it");
-    const std::vector<TokenId> positions = position_ids(batch, padding_);
     const std::vector<TokenId> types =
         batch.type_ids.empty() ? std::vector<TokenId>(batch.ids.size(), 0) : batch.type_ids;
     const Tensor<Scalar> sum =
@@ -165,7 +167,7 @@ class RobertaModel {
   /// Writes config.json and model.safetensors, which transformers loads.
   void save_pretrained(const std::string& folder) const {
     RobertaConfig config = config_;
-    config.architectures = {"RobertaModel"};
+    config.architectures = {config.class_name("Model")};
     config.dtype = saved_dtype<Scalar>;
     save_model(*this, config.to_json(), folder);
   }
@@ -257,6 +259,7 @@ class RobertaForMaskedLM {
     RobertaForMaskedLM model = unloaded(config, keys);
     model.report_ = load_parameters(model, keys, options, config.initializer_range);
     if (config.tie_word_embeddings) model.tie_equal_parts();
+    if (!model.bias_) model.bias_.emplace(Tensor<Scalar>::zeros({config.vocab_size}));
     return model;
   }
 
@@ -270,7 +273,7 @@ class RobertaForMaskedLM {
   /// Writes config.json and model.safetensors, which transformers loads.
   void save_pretrained(const std::string& folder) const {
     RobertaConfig config = this->config();
-    config.architectures = {"RobertaForMaskedLM"};
+    config.architectures = {config.class_name("ForMaskedLM")};
     config.dtype = saved_dtype<Scalar>;
     save_model(*this, config.to_json(), folder);
   }
@@ -331,7 +334,7 @@ class RobertaForMaskedLM {
         model.decoder_bias_.emplace(Shape{config.vocab_size});
       }
     } else if (!keys.contains("lm_head.bias")) {
-      model.bias_.reset();
+      model.bias_.reset();  // not asked for: an untied decoder does not use it
     }
     return model;
   }
