@@ -3,6 +3,7 @@
 // Two exact passes: first the mean, then the centred variance, which loses no digits.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <type_traits>
 
