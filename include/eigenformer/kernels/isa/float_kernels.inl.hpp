@@ -83,13 +83,9 @@ inline constexpr Index tile_columns = tile_vectors * lanes;
   return x / (1.0f + exp_of(-1.59576912f * (x + 0.044715f * x * x * x)));
 }
 
-[[gnu::always_inline]] inline Vector silu_of(Vector x) noexcept {
-  return x / (1.0f + exp_of(-x));
-}
+[[gnu::always_inline]] inline Vector silu_of(Vector x) noexcept { return x / (1.0f + exp_of(-x)); }
 
-[[gnu::always_inline]] inline Vector relu_of(Vector x) noexcept {
-  return x < 0.0f ? Vector{} : x;
-}
+[[gnu::always_inline]] inline Vector relu_of(Vector x) noexcept { return x < 0.0f ? Vector{} : x; }
 
 #define EIGENFORMER_MAP(name, function)                                     \
   inline void name(const float* x, float* y, Index n) noexcept {            \
