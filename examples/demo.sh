@@ -10,9 +10,9 @@ fill_mask() { "$root/build/release/examples/fill_mask" --top 5 "$@"; }
 
 echo
 fill_mask 'In the beginning God created the <mask> and the earth.' \
-  'And God said, Let there be <mask>: and there was light.' \
-  'The LORD is my <mask>; I shall not want.' \
-  'To be, or not to be, that is the <mask>.'
+  'And Jesus answered and <mask> unto them,' \
+  'The children of <mask> did evil in the sight of the LORD.' \
+  'And he was five and twenty <mask> old when he began to reign.'
 
 if [[ $# -gt 0 ]]; then
   echo

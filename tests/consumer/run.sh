@@ -11,8 +11,7 @@ scratch=$(mktemp -d)
 trap 'rm -r "$scratch"' EXIT
 if command -v ccache > /dev/null; then export CMAKE_CXX_COMPILER_LAUNCHER=ccache; fi
 
-cmake -S "$root" -B "$scratch/install" -G Ninja -DEIGENFORMER_BUILD_TESTS=OFF \
-  -DEIGENFORMER_BUILD_EXAMPLES=OFF -DEIGENFORMER_BUILD_BENCHMARKS=OFF > "$scratch/log" ||
+cmake --preset package -S "$root" -B "$scratch/install" > "$scratch/log" ||
   { cat "$scratch/log"; exit 1; }
 cmake --install "$scratch/install" --prefix "$scratch/prefix" > /dev/null
 
