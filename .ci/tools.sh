@@ -5,7 +5,7 @@
 export PATH="/usr/bin:/bin:/usr/sbin:/sbin:$PATH"
 root=$(dirname "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")")
 readonly build_packages=(g++ cmake ninja-build ccache libeigen3-dev nlohmann-json3-dev
-  libutf8proc-dev libcli11-dev libgtest-dev libbenchmark-dev)
+  libcli11-dev libgtest-dev libbenchmark-dev)
 readonly check_packages=(clang clang-format-14 clang-tidy-14 libclang-rt-14-dev)
 
 fail() {

@@ -4,8 +4,4 @@ find_dependency(Eigen3 3.4)
 find_dependency(Threads)
 find_dependency(nlohmann_json 3.10)
 
-list(PREPEND CMAKE_MODULE_PATH "${CMAKE_CURRENT_LIST_DIR}")
-find_dependency(utf8proc)
-list(POP_FRONT CMAKE_MODULE_PATH)
-
 include("${CMAKE_CURRENT_LIST_DIR}/eigenformerTargets.cmake")

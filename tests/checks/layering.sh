@@ -14,7 +14,7 @@ grep -rEn '^[[:space:]]*#[[:space:]]*include' --include='*.hpp' --include='*.inl
     nn = "nn " autograd
     io = "io nlohmann " tensor
     models = "models io nlohmann " nn
-    tokenizers = "tokenizers utf8proc.h io nlohmann " threading
+    tokenizers = "tokenizers io nlohmann " threading
     split("base threading kernels tensor autograd nn io models tokenizers", names, " ")
     split(base "|" threading "|" kernels "|" tensor "|" autograd "|" nn "|" io "|" models "|" \
           tokenizers, lists, "|")
@@ -61,7 +61,7 @@ grep -rEn '^[[:space:]]*#[[:space:]]*include' --include='*.hpp' --include='*.inl
         refuse("tokenizers take files and json alone from io")
     } else if (path ~ /^(iostream|regex|filesystem|fstream)$/) {
       refuse("too heavy for a header")
-    } else if (path ~ /^(Eigen|nlohmann|unsupported)\// || path == "utf8proc.h") {
+    } else if (path ~ /^(Eigen|nlohmann|unsupported)\//) {
       to = path
       sub(/\/.*/, "", to)
       if (!((room, to) in allowed)) refuse(room " may not include " to)
