@@ -41,7 +41,7 @@ Text read_lines(const std::string& path) {
 }
 
 void count(benchmark::State& state, const Text& text, std::size_t tokens) {
-  state.SetBytesProcessed(static_cast<std::int64_t>(text.bytes * state.iterations()));
+  state.SetBytesProcessed(static_cast<std::int64_t>(text.bytes) * state.iterations());
   state.counters["tokens"] = static_cast<double>(tokens);
 }
 
