@@ -15,6 +15,8 @@
 namespace eigenformer {
 
 /// One entry of a model's key list: a parameter, or some of its rows, under its full name.
+/// Freezing acts on the whole parameter: where whole() is false, other names share its fate, as
+/// query, key and value do.
 template <class P>
 struct NamedParameter {
   std::string_view name;  ///< such as "encoder.layer.0.attention.self.query.weight"
