@@ -60,6 +60,7 @@ int main(int argc, char** argv) {
       }
       ef::Context cx = program.context();
       Arrays arrays;
+      std::vector<ef::Index> sizes;
       program.for_each_line([&](const Line& line) {
         const ef::Encoding encoding =
             program.encode(tokenizer, line, encoder.config().max_tokens());
@@ -73,12 +74,15 @@ int main(int argc, char** argv) {
           arrays.add("pooler_output", i, output.pooler_output.reshape({-1}));
         }
         if (masked_lm) arrays.add("logits", i, masked_lm->head(cx, output.last_hidden_state));
-        if (program.json)
-          Program::print({{"tokens", encoding.size()}});
-        else
-          std::printf("%zu: %td tokens\n", i, encoding.size());
+        sizes.push_back(encoding.size());
       });
       arrays.write(program.output);
+      for (std::size_t i = 0; i < sizes.size(); ++i) {
+        if (program.json)
+          Program::print({{"tokens", sizes[i]}});
+        else
+          std::printf("%zu: %td tokens\n", i, sizes[i]);
+      }
     });
   });
 }
