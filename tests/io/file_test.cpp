@@ -14,7 +14,7 @@
 
 #include "eigenformer/io/mapped_file.hpp"
 
-#include "temporary_folder.hpp"
+#include "support.hpp"
 #include <signal.h>
 
 namespace eigenformer {

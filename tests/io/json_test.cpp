@@ -6,7 +6,7 @@
 
 #include <gtest/gtest.h>
 
-#include "temporary_folder.hpp"
+#include "support.hpp"
 
 namespace eigenformer {
 namespace {

@@ -12,7 +12,7 @@
 #include "eigenformer/io/safetensors.hpp"
 
 #include "safetensors_bytes.hpp"
-#include "temporary_folder.hpp"
+#include "support.hpp"
 
 namespace eigenformer {
 namespace {

@@ -17,7 +17,7 @@
 #include <gtest/gtest.h>
 
 #include "safetensors_bytes.hpp"
-#include "temporary_folder.hpp"
+#include "support.hpp"
 
 namespace eigenformer {
 namespace {

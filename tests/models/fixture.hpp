@@ -2,8 +2,6 @@
 // and copies of such folders in which a test changes something.
 #pragma once
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
@@ -20,6 +18,8 @@
 #include "eigenformer/base/batch.hpp"
 #include "eigenformer/io/checkpoint.hpp"
 #include "eigenformer/tensor/tensor.hpp"
+
+#include "../temporary_folder.hpp"
 
 namespace eigenformer::testing_models {
 
@@ -118,21 +118,7 @@ template <class Scalar>
   return std::memcmp(x.data(), y.data(), static_cast<std::size_t>(x.numel()) * sizeof(Scalar)) == 0;
 }
 
-/// A folder that is removed with this object.
-class TemporaryFolder {
- public:
-  TemporaryFolder() {
-    std::string pattern = ::testing::TempDir() + "eigenformer.XXXXXX";
-    path_ = ::mkdtemp(pattern.data());
-  }
-  TemporaryFolder(const TemporaryFolder&) = delete;
-  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
-  ~TemporaryFolder() { std::filesystem::remove_all(path_); }
-  [[nodiscard]] const std::string& path() const noexcept { return path_; }
-
- private:
-  std::string path_;
-};
+using tests::TemporaryFolder;
 
 /// A tensor in memory.
 struct StoredTensor {

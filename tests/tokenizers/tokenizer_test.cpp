@@ -10,11 +10,13 @@
 
 #include "eigenformer/threading/thread_pool.hpp"
 
+#include "../temporary_folder.hpp"
 #include "oracle_cases.hpp"
-#include "temporary_folder.hpp"
 
 namespace eigenformer {
 namespace {
+
+using tests::TemporaryFolder;
 
 using Ids = std::vector<TokenId>;
 
