@@ -1,6 +1,8 @@
-// The float kernels of every instruction set that this machine has, against plain loops in double.
+// The kernels of every instruction set that this machine has, against plain loops in double.
 #include <algorithm>
+#include <bit>
 #include <cmath>
+#include <cstring>
 #include <functional>
 #include <limits>
 #include <string>
@@ -9,7 +11,7 @@
 #include <gtest/gtest.h>
 
 #include "eigenformer/base/rng.hpp"
-#include "eigenformer/kernels/isa/float_kernels.hpp"
+#include "eigenformer/kernels/isa/kernels.hpp"
 #include "eigenformer/kernels/packing.hpp"
 
 namespace ef = eigenformer;
@@ -35,9 +37,7 @@ class EveryIsa : public testing::TestWithParam<Isa> {
       GTEST_SKIP() << "this machine has no " << ef::name_of(GetParam());
     }
   }
-  [[nodiscard]] const kernels::FloatKernels& k() const {
-    return kernels::float_kernels(GetParam());
-  }
+  [[nodiscard]] const kernels::Kernels& k() const { return kernels::kernels_of(GetParam()); }
 };
 
 /// Distance from the exact value in units of the last place of a float.
@@ -50,35 +50,251 @@ double ulps(double exact, float found) {
 
 }  // namespace
 
+namespace {
+
+/// The operands of one product as plain numbers, packed as one strip and one panel.
+struct Operands {
+  Index rows, columns, width, depth;
+  std::vector<double> left,
+      right;  // [rows][depth] and [columns][depth], as the arithmetic sees them
+  std::vector<kernels::Word> left_words, right_words;
+  std::vector<float> row_scale, row_offset, column_scale, column_sum;
+};
+
+/// The value of the bfloat16 in the lower (0) or upper (1) half of a word.
+double bfloat16_of(kernels::Word word, Index half) {
+  return std::bit_cast<float>(half == 0 ? word << 16 : word & 0xffff0000u);
+}
+
+Operands operands(const kernels::Kernels& k, ef::Precision precision, Index rows, Index columns,
+                  Index depth) {
+  const kernels::Product& how = k.product(precision);
+  Operands o{rows, columns, (columns + 15) / 16 * 16, depth, {}, {}, {}, {}, {}, {}, {}, {}};
+  const Index steps = (depth + how.group - 1) / how.group;
+  const Index stride = (steps + 7) / 8 * 8 + 8;
+  const auto a = random(rows * depth + 1, 1);
+  const auto b = random(columns * depth + 1, 2);
+  o.left_words.resize(static_cast<std::size_t>(how.rows * how.planes * steps + 8));
+  o.right_words.resize(static_cast<std::size_t>(o.width * steps + 8));
+  o.row_scale.resize(static_cast<std::size_t>(rows));
+  o.row_offset.resize(static_cast<std::size_t>(rows));
+  o.column_scale.resize(static_cast<std::size_t>(o.width));
+  o.column_sum.resize(static_cast<std::size_t>(o.width));
+  const auto at = [](auto& from, Index i) { return from.data() + i; };
+  std::vector<kernels::Word> words(static_cast<std::size_t>(2 * 8 * stride));
+  const auto take = [&](std::vector<double>& into, const float* x, const kernels::Word* row,
+                        bool is_signed, float scale, float offset) {
+    for (Index p = 0; p < depth; ++p) {
+      const auto byte = static_cast<std::uint8_t>(row[p / 4] >> (8 * (p % 4)));
+      into.push_back(precision == ef::Precision::full   ? x[p]
+                     : precision == ef::Precision::bf16 ? bfloat16_of(row[p / 2], p % 2)
+                     : is_signed ? double(scale) * static_cast<std::int8_t>(byte)
+                                 : double(offset) + double(scale) * byte);
+    }
+  };
+  std::vector<kernels::Word> plain(static_cast<std::size_t>(stride));
+  for (Index i = 0; i < rows; ++i) {
+    const float* x = a.data() + i * depth;
+    kernels::Word* row = words.data() + i * stride;
+    if (precision == ef::Precision::full) std::memcpy(row, x, sizeof(float) * std::size_t(depth));
+    if (precision == ef::Precision::bf16) {
+      k.left_bfloat16_row(x, depth, row, 8 * stride);
+      k.bfloat16_row(x, depth, plain.data());
+    }
+    if (precision == ef::Precision::int8) {
+      k.left_byte_row(x, depth, row, 8 * stride, at(o.row_scale, i), at(o.row_offset, i));
+      for (Index p = 0; p < steps; ++p) {  // put together again what may be in two planes
+        plain[std::size_t(p)] = how.planes == 1 ? row[p] : row[p] | row[8 * stride + p] << 8;
+      }
+    }
+    take(o.left, x, plain.data(), false, o.row_scale[std::size_t(i)], o.row_offset[std::size_t(i)]);
+  }
+  for (Index plane = 0; plane < how.planes; ++plane) {
+    k.pack_words(words.data() + plane * 8 * stride, stride, rows, how.rows, steps,
+                 o.left_words.data() + plane * how.rows, how.planes * how.rows);
+  }
+  for (Index first = 0; first < o.width; first += 8) {
+    const Index there = std::clamp<Index>(columns - first, 0, 8);
+    for (Index i = 0; i < there; ++i) {
+      const float* x = b.data() + (first + i) * depth;
+      kernels::Word* row = words.data() + i * stride;
+      float* scale = at(o.column_scale, first + i);
+      if (precision == ef::Precision::full) std::memcpy(row, x, sizeof(float) * std::size_t(depth));
+      if (precision == ef::Precision::bf16) k.bfloat16_row(x, depth, row);
+      if (precision == ef::Precision::int8) {
+        k.signed_byte_row(x, depth, row, scale, at(o.column_sum, first + i));
+      }
+      take(o.right, x, row, true, *scale, 0);
+    }
+    k.pack_words(words.data(), stride, there, 8, steps, o.right_words.data() + first, o.width);
+  }
+  return o;
+}
+
+}  // namespace
+
 TEST_P(EveryIsa, TilesOfEverySize) {
-  const Index height = k().tile_rows;
-  const Index width = k().tile_columns;
-  for (const Index depth : {0, 1, 7, 64}) {
-    const auto a = random(height * depth + 1, 1);
-    const auto b = random(width * depth + 1, 2);
-    const auto bias = random(width, 3);
-    for (const Index rows : {Index{1}, height - 1, height}) {
-      for (const Index columns : {Index{1}, width - 1, width}) {
-        for (const bool accumulate : {false, true}) {
-          const Index stride = columns + 3;
-          auto c = random(rows * stride, 4);
-          const auto before = c;
-          k().gemm_tile(depth, a.data(), b.data(), c.data(), stride, rows, columns,
-                        accumulate ? nullptr : bias.data(), accumulate, b.data(), 0);
-          for (Index i = 0; i < rows; ++i) {
-            for (Index j = 0; j < stride; ++j) {
-              const auto at = static_cast<std::size_t>(i * stride + j);
-              if (j >= columns) {
-                EXPECT_EQ(c[at], before[at]) << "written outside the tile";
-                continue;
-              }
-              double sum = accumulate ? before[at] : bias[static_cast<std::size_t>(j)];
-              for (Index p = 0; p < depth; ++p) {
-                sum += double(a[static_cast<std::size_t>(p * height + i)]) *
-                       b[static_cast<std::size_t>(p * width + j)];
-              }
-              EXPECT_NEAR(c[at], sum, 2e-5);
+  for (const auto precision : {ef::Precision::full, ef::Precision::bf16, ef::Precision::int8}) {
+    const kernels::Product& how = k().product(precision);
+    for (const Index depth : {0, 1, 7, 64, 97}) {
+      for (const Index rows : {Index{1}, Index{2}, Index{3}, how.rows - 1, how.rows}) {
+        for (const Index columns : {Index{1}, Index{17}, how.columns - 1, how.columns}) {
+          if (columns > how.columns) continue;
+          const Operands o = operands(k(), precision, rows, columns, depth);
+          const auto bias = random(columns, 3);
+          for (const bool accumulate : {false, true}) {
+            if (accumulate && precision == ef::Precision::int8) continue;
+            const Index stride = columns + 3;
+            auto c = random(rows * stride, 4);
+            const auto before = c;
+            const bool bytes = precision == ef::Precision::int8;
+            kernels::Tile tile;
+            tile.k = (depth + how.group - 1) / how.group;
+            tile.left = tile.next = o.left_words.data();
+            tile.left_step = how.rows * how.planes;
+            tile.right = o.right_words.data();
+            tile.right_step = o.width;
+            tile.c = c.data();
+            tile.stride = stride;
+            tile.rows = rows;
+            tile.columns = columns;
+            tile.accumulate = accumulate;
+            tile.bias = accumulate ? nullptr : bias.data();
+            if (bytes) {
+              tile.row_scale = o.row_scale.data();
+              tile.row_offset = o.row_offset.data();
+              tile.column_scale = o.column_scale.data();
+              tile.column_sum = o.column_sum.data();
             }
+            how.tile(tile);
+            for (Index i = 0; i < rows; ++i) {
+              for (Index j = 0; j < stride; ++j) {
+                const auto at = static_cast<std::size_t>(i * stride + j);
+                if (j >= columns) {
+                  EXPECT_EQ(c[at], before[at]) << "written outside the tile";
+                  continue;
+                }
+                double sum = accumulate ? before[at] : bias[static_cast<std::size_t>(j)];
+                for (Index p = 0; p < depth; ++p) {
+                  sum += o.left[static_cast<std::size_t>(i * depth + p)] *
+                         o.right[static_cast<std::size_t>(j * depth + p)];
+                }
+                EXPECT_NEAR(c[at], sum, 4e-5)
+                    << ef::name_of(precision) << ' ' << rows << ' ' << columns << ' ' << depth;
+              }
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST_P(EveryIsa, BytesAreWithinHalfAStep) {
+  for (const Index n : {1, 31, 32, 33, 100}) {
+    const auto x = random(n, 11, 5);
+    const auto size = static_cast<std::size_t>(n);
+    std::vector<kernels::Word> words(size + 16);
+    float scale = 0;
+    float other = 0;
+    k().signed_byte_row(x.data(), n, words.data(), &scale, &other);
+    double sum = 0;
+    for (std::size_t p = 0; p < size; ++p) {
+      const auto byte = static_cast<std::int8_t>(words[p / 4] >> (8 * (p % 4)));
+      EXPECT_GE(byte, -127);
+      EXPECT_NEAR(byte * double(scale), x[p], 0.5001 * scale);
+      sum += byte;
+    }
+    EXPECT_EQ(other, sum);
+    const Index plane = n + 8;
+    words.assign(static_cast<std::size_t>(2 * plane), 0);
+    k().left_byte_row(x.data(), n, words.data(), plane, &scale, &other);
+    const bool split = k().int8_product.planes == 2;
+    for (Index p = 0; p < n; ++p) {
+      const auto at = static_cast<std::size_t>(split && p % 2 == 1 ? plane + p / 4 : p / 4);
+      const auto byte =
+          static_cast<std::uint8_t>(words[at] >> (split ? p % 4 / 2 * 16 : p % 4 * 8));
+      EXPECT_NEAR(byte * double(scale) + other, x[static_cast<std::size_t>(p)], 0.5001 * scale);
+    }
+  }
+}
+
+TEST_P(EveryIsa, BytesOfEqualOrImpossibleNumbers) {
+  std::vector<kernels::Word> words(64);
+  float scale = 0;
+  float offset = 0;
+  for (const float same : {0.0f, 3.0f, -2.5f, 1e-40f, 3e38f}) {
+    const std::vector<float> x(5, same);
+    k().left_byte_row(x.data(), 5, words.data(), 32, &scale, &offset);
+    EXPECT_EQ(offset + scale * static_cast<float>(words[0] & 0xff), same);
+  }
+  for (const float wrong :
+       {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity(),
+        -std::numeric_limits<float>::infinity()}) {
+    for (std::size_t at = 0; at < 40; ++at) {
+      std::vector<float> x(40, 1);
+      x[at] = wrong;
+      k().left_byte_row(x.data(), 40, words.data(), 32, &scale, &offset);
+      EXPECT_TRUE(std::isnan(scale)) << wrong << " at " << at;
+      k().signed_byte_row(x.data(), 40, words.data(), &scale, &offset);
+      EXPECT_TRUE(std::isnan(scale)) << wrong << " at " << at;
+    }
+  }
+  const std::vector<float> wide{-3e38f, 3e38f, 0.0f};
+  k().left_byte_row(wide.data(), 3, words.data(), 32, &scale, &offset);
+  EXPECT_TRUE(std::isfinite(scale));
+}
+
+TEST_P(EveryIsa, PacksWordsOfEverySize) {
+  for (const Index width : {6, 8}) {
+    for (const Index steps : {0, 1, 7, 8, 9, 24, 29}) {
+      for (Index rows = 0; rows <= width; ++rows) {
+        for (const Index step : {width, 2 * width, Index{48}}) {
+          std::vector<kernels::Word> x(static_cast<std::size_t>(8 * 40));
+          for (std::size_t i = 0; i < x.size(); ++i) x[i] = static_cast<kernels::Word>(i + 1);
+          std::vector<kernels::Word> out(static_cast<std::size_t>((steps + 1) * step), 7);
+          k().pack_words(x.data(), 40, rows, width, steps, out.data(), step);
+          for (Index p = 0; p <= steps; ++p) {
+            for (Index i = 0; i < step; ++i) {
+              const auto found = out[static_cast<std::size_t>(p * step + i)];
+              if (p == steps || i >= width)
+                ASSERT_EQ(found, 7u) << "written outside";
+              else
+                ASSERT_EQ(found, i < rows ? static_cast<kernels::Word>(i * 40 + p + 1) : 0u);
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST_P(EveryIsa, SoftmaxDownColumns) {
+  for (const Index keys : {1, 2, 5, 40}) {
+    for (const Index columns : {1, 16, 33, 48}) {
+      const Index step = 48;
+      const auto x = random(keys * step, 12, 3);
+      std::vector<kernels::Word> words(static_cast<std::size_t>(keys * step));
+      std::vector<float> inverse(static_cast<std::size_t>(step));
+      for (const bool pairs : {false, true}) {
+        (pairs ? k().softmax_columns_in_pairs : k().softmax_columns)(
+            x.data(), keys, columns, step, 0.5f, words.data(), inverse.data());
+        for (Index j = 0; j < columns; ++j) {
+          double top = -1e30;
+          double sum = 0;
+          for (Index i = 0; i < keys; ++i) {
+            top = std::max(top, double(x[static_cast<std::size_t>(i * step + j)]));
+          }
+          for (Index i = 0; i < keys; ++i) {
+            sum += std::exp(0.5 * (x[static_cast<std::size_t>(i * step + j)] - top));
+          }
+          EXPECT_NEAR(inverse[static_cast<std::size_t>(j)] * sum, 1, 1e-6);
+          for (Index i = 0; i < keys; ++i) {
+            const double exact = std::exp(0.5 * (x[static_cast<std::size_t>(i * step + j)] - top));
+            const auto at = static_cast<std::size_t>((pairs ? i / 2 : i) * step + j);
+            const double found =
+                pairs ? bfloat16_of(words[at], i % 2) : std::bit_cast<float>(words[at]);
+            EXPECT_NEAR(found, exact, pairs ? 2e-3 : 2e-7);
           }
         }
       }
@@ -150,7 +366,8 @@ TEST_P(EveryIsa, NormOfEveryLength) {
     const auto gamma = random(n, 9);
     const auto beta = random(n, 10);
     std::vector<float> y(x.size());
-    const float scale = k().norm_row(x.data(), gamma.data(), beta.data(), 1e-5f, y.data(), n);
+    const float scale =
+        k().norm_row(x.data(), nullptr, gamma.data(), beta.data(), 1e-5f, y.data(), nullptr, n);
     double mean = 0;
     for (const float v : x) mean += v / double(n);
     double variance = 0;
@@ -163,11 +380,11 @@ TEST_P(EveryIsa, NormOfEveryLength) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(All, EveryIsa, testing::Values(Isa::scalar, Isa::avx2, Isa::avx512),
+INSTANTIATE_TEST_SUITE_P(All, EveryIsa, testing::ValuesIn(ef::every_isa),
                          [](const auto& row) { return std::string(ef::name_of(row.param)); });
 
 TEST(IsaNames, AreKnownOrRefused) {
-  EXPECT_EQ(ef::isa_from_name("scalar"), Isa::scalar);
+  EXPECT_EQ(ef::isa_from_name(ef::name_of(Isa::baseline)), Isa::baseline);
   EXPECT_EQ(ef::isa_from_name(ef::name_of(ef::best_isa())), ef::best_isa());
   EXPECT_THROW((void)ef::isa_from_name("mmx"), ef::ConfigError);
 }

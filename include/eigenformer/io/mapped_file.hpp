@@ -39,6 +39,9 @@ class MappedFile {
   [[nodiscard]] const std::byte* data() const noexcept {
     return static_cast<const std::byte*>(data_);
   }
+  /// Takes the pages out of this process's memory; they come back from the file when they are read.
+  /// Numbers that were written to them are lost.
+  void forget_pages() const noexcept { ::madvise(data_, size_, MADV_DONTNEED); }
   [[nodiscard]] std::span<const std::byte> bytes() const noexcept { return {data(), size_}; }
 
  private:

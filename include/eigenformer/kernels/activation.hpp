@@ -8,7 +8,7 @@
 
 #include "eigenformer/base/activation.hpp"
 #include "eigenformer/base/shape.hpp"
-#include "eigenformer/kernels/isa/float_kernels.hpp"
+#include "eigenformer/kernels/isa/kernels.hpp"
 
 namespace eigenformer::kernels {
 
@@ -88,7 +88,7 @@ template <class Scalar>
 void activate(Activation activation, const Scalar* x, Scalar* y, Index n) noexcept {
   if (activation == Activation::none && x == y) return;
   if constexpr (std::is_same_v<Scalar, float>) {
-    const FloatKernels& kernels = float_kernels();
+    const Kernels& kernels = active_kernels();
     switch (activation) {
       case Activation::gelu: return kernels.gelu(x, y, n);
       case Activation::gelu_tanh: return kernels.gelu_tanh(x, y, n);

@@ -5,9 +5,12 @@
 #pragma once
 
 #include <algorithm>
+#include <bit>
 #include <cstdint>
+#include <cstring>
 #include <limits>
 #include <span>
+#include <type_traits>
 
 #include "eigenformer/kernels/dropout.hpp"
 #include "eigenformer/kernels/gemm.hpp"
@@ -29,6 +32,7 @@ struct Attention {
   bool causal = false;
   Scalar scale = 1;
   DropoutPattern dropout = {};
+  Precision precision = Precision::full;  ///< anything else: in bfloat16, where that is faster
 
   static constexpr Index block = 64;  ///< queries that are worked on at a time
 
@@ -71,6 +75,20 @@ struct Attention {
     return count;
   }
 
+  /// Makes scores `[keys, queries from first_query]` the lowest number where the query does not see
+  /// the key.
+  void hide(MatrixView<Scalar> scores, Index first_query, const Part& part) const noexcept {
+    if (!causal && key_mask.empty()) return;
+    for (Index j = 0; j < part.key.rows; ++j) {
+      const bool masked =
+          !key_mask.empty() && key_mask[static_cast<std::size_t>(part.key_begin + j)] == 0;
+      const Index first_to_see = j - part.key.rows + part.query.rows - first_query;
+      const Index hidden = masked ? scores.cols : !causal ? 0 : first_to_see;
+      std::fill_n(scores.row(j), std::clamp<Index>(hidden, 0, scores.cols),
+                  std::numeric_limits<Scalar>::lowest());
+    }
+  }
+
   /// Scales one query's row of scores, or of their gradients, and puts `hidden` where the query
   /// does not see the key of its segment.
   void scale_and_mask(Scalar* row, Index query_row, const Part& part,
@@ -86,6 +104,104 @@ struct Attention {
   }
 };
 
+namespace detail {
+
+inline constexpr Index query_block = panel_columns;  ///< queries whose scores are worked on at once
+
+/// Attention of one head of one segment, all of it in cache. Scores are computed transposed, [keys]
+/// [queries]: then the softmax runs down whole vectors of queries, and its result is the left
+/// operand of the product with the values as it stands. Unless null, `kept` gets the probabilities
+/// `[queries, keys]`.
+inline void attend(const Attention<float>& attention, const Attention<float>::Part& part,
+                   bool in_pairs, MatrixView<float> out, float* kept) {
+  const Kernels& kernels = active_kernels();
+  const Product& how = in_pairs ? kernels.bf16_product : kernels.float_product;
+  const Index keys = part.key.rows;
+  const Index steps = divided_up(part.key.cols, how.group);
+  const Index value_steps = divided_up(keys, how.group);
+  const Index value_width = rounded_up(part.value.cols, column_unit);
+
+  // Rows of queries or keys as words, `width` of them to a column each step.
+  const auto pack = [&](MatrixView<const float> x, Index width, Word* out_words) {
+    if (!in_pairs) return Strided{x.data, x.rows, x.cols, x.stride, 1}.pack(0, width, out_words);
+    const Index stride = rounded_up(steps, 8);
+    Word* const rows = scratch<Word, Scratch::rows>(8 * stride);
+    for (Index i = 0; i < width; i += 8) {
+      const Index there = std::clamp<Index>(x.rows - i, 0, 8);
+      for (Index j = 0; j < there; ++j) {
+        kernels.bfloat16_row(x.row(i + j), x.cols, rows + j * stride);
+      }
+      kernels.pack_words(rows, stride, there, std::min<Index>(width, 8), steps, out_words + i,
+                         width);
+    }
+  };
+  const Index strips = divided_up(keys, how.rows);
+  Word* const key_words = scratch<Word, Scratch::keys>(strips * how.rows * steps);
+  for (Index strip = 0; strip < strips; ++strip) {
+    const Index first = strip * how.rows;
+    pack(part.key.middle_rows(first, std::min(how.rows, keys - first)), how.rows,
+         key_words + first * steps);
+  }
+  Word* const value_words = scratch<Word, Scratch::values>(value_steps * value_width);
+  if (in_pairs) {
+    for (Index key = 0; key < keys; key += 2) {
+      kernels.pair_rows(part.value.row(key), key + 1 < keys ? part.value.row(key + 1) : nullptr,
+                        part.value.cols, value_words + key / 2 * value_width);
+    }
+  } else {
+    Strided{part.value.data, part.value.cols, keys, 1, part.value.stride}.pack(0, value_width,
+                                                                               value_words);
+  }
+
+  Word* const query_words = scratch<Word, Scratch::queries>(query_block * steps);
+  // The product reads a strip's rows beside the last queries too.
+  float* const scores = scratch<float, Scratch::scores>(keys * query_block + how.rows);
+  float inverse_sums[query_block];
+  for (Index begin = 0; begin < part.query.rows; begin += query_block) {
+    const Index count = std::min(query_block, part.query.rows - begin);
+    const Index width = rounded_up(count, column_unit);
+    pack(part.query.middle_rows(begin, count), width, query_words);
+    multiply_panel(how,
+                   {.k = steps,
+                    .left = key_words,
+                    .right = query_words,
+                    .c = scores,
+                    .stride = width,
+                    .rows = keys,
+                    .columns = width},
+                   width, nullptr, {}, 0);
+    attention.hide(MatrixView<float>{scores, keys, width, width}, begin, part);
+    Word* const probabilities = reinterpret_cast<Word*>(scores);  // written and read by memcpy
+    (in_pairs ? kernels.softmax_columns_in_pairs : kernels.softmax_columns)(
+        scores, keys, count, width, attention.scale, probabilities, inverse_sums);
+    for (Index i = 0; i < count && kept != nullptr; ++i) {
+      for (Index key = 0; key < keys; ++key) {
+        Word word = 0;
+        std::memcpy(&word, probabilities + key / how.group * width + i, sizeof(word));
+        const Word bits = !in_pairs ? word : key % 2 == 0 ? word << 16 : word & 0xffff0000;
+        kept[(begin + i) * keys + key] = std::bit_cast<float>(bits) * inverse_sums[i];
+      }
+    }
+    for (Index first = 0; first < count; first += how.rows) {
+      for (Index column = 0; column < part.value.cols; column += how.columns) {
+        how.tile({.k = value_steps,
+                  .left = probabilities + first,
+                  .left_step = width,
+                  .right = value_words + column,
+                  .right_step = value_width,
+                  .c = out.row(part.query_begin + begin + first) + part.value_column + column,
+                  .stride = out.stride,
+                  .rows = std::min(how.rows, count - first),
+                  .columns = std::min(how.columns, part.value.cols - column),
+                  .next = value_words,
+                  .row_scale = inverse_sums + first});
+      }
+    }
+  }
+}
+
+}  // namespace detail
+
 /// Writes out `[query tokens, heads * value size]`, and, unless null, the `probabilities` of all
 /// segments one after the other, `[heads, queries, keys]` each, before dropout.
 template <class Scalar>
@@ -96,14 +212,22 @@ void attention_forward(ThreadPool& pool, const Attention<Scalar>& attention, Mat
     const auto part = attention.part(task / heads, task % heads);
     const Index queries = part.query.rows;
     const Index keys = part.key.rows;
-    const detail::RightOperand<Scalar, detail::Scratch::keys> transposed_key(Layout::b_transposed,
-                                                                             part.key);
-    const detail::RightOperand<Scalar, detail::Scratch::values> value(Layout::plain, part.value);
+    if constexpr (std::is_same_v<Scalar, float>) {
+      if (!attention.dropout.drops() && attention.scale > 0 && keys > 0) {
+        const bool in_pairs =
+            attention.precision != Precision::full && active_kernels().pairs_attend;
+        return detail::attend(
+            attention, part, in_pairs, out,
+            probabilities == nullptr ? nullptr : probabilities + part.probabilities);
+      }
+    }
     for (Index begin = 0; begin < queries; begin += attention.block) {
       const Index count = std::min(attention.block, queries - begin);
       const MatrixView<Scalar> scores{
           detail::scratch<Scalar, detail::Scratch::scores>(count * keys), count, keys, keys};
-      transposed_key.multiply(part.query.middle_rows(begin, count), scores);
+      detail::fill_rows<Scalar>(scores, nullptr);
+      gemm_tile<Scalar>(Layout::b_transposed, part.query.middle_rows(begin, count), part.key,
+                        scores);
       const Index first = part.probabilities + begin * keys;
       for (Index i = 0; i < count; ++i) {
         attention.scale_and_mask(scores.row(i), begin + i, part,
@@ -118,7 +242,8 @@ void attention_forward(ThreadPool& pool, const Attention<Scalar>& attention, Mat
       }
       const MatrixView<Scalar> target = out.middle_rows(part.query_begin + begin, count)
                                             .columns(part.value_column, attention.value_size());
-      value.multiply(scores, target);
+      detail::fill_rows<Scalar>(target, nullptr);
+      gemm_tile<Scalar>(Layout::plain, scores, part.value, target);
     }
   });
 }

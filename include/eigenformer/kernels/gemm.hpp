@@ -27,7 +27,6 @@ struct Epilogue {
   const Scalar* bias = nullptr;  ///< `[out]`, or null
   Activation activation = Activation::none;
   MatrixView<Scalar> pre_activation = {};  ///< `[m, out]`: kept for the backward pass, or empty
-  const PackedWeight<Scalar>* packed = nullptr;  ///< the weights, packed beforehand
 };
 
 namespace detail {
@@ -47,13 +46,14 @@ void fill_rows(MatrixView<Scalar> c, const Scalar* row) noexcept {
   }
 }
 
-/// Activation, and what the backward pass needs, for a finished tile that begins at `column`.
+/// Activation, and what the backward pass needs, for a finished tile that begins at (row, column).
 template <class Scalar>
-void finish_tile(const Epilogue<Scalar>& epilogue, MatrixView<Scalar> tile, Index column) {
+void finish_tile(const Epilogue<Scalar>& epilogue, MatrixView<Scalar> tile, Index row,
+                 Index column) {
   if (epilogue.activation == Activation::none && epilogue.pre_activation.data == nullptr) return;
   for (Index i = 0; i < tile.rows; ++i) {
     if (epilogue.pre_activation.data != nullptr) {
-      std::copy_n(tile.row(i), tile.cols, epilogue.pre_activation.row(i) + column);
+      std::copy_n(tile.row(i), tile.cols, epilogue.pre_activation.row(row + i) + column);
     }
     activate(epilogue.activation, tile.row(i), tile.row(i), tile.cols);
   }
@@ -78,7 +78,7 @@ template <class Scalar>
   }
 }
 
-/// The operands of a product as the tile kernel sees them.
+/// The operands of a product of floats as the tile kernel sees them.
 [[nodiscard]] inline Strided left_operand(Layout layout, MatrixView<const float> a) noexcept {
   if (layout == Layout::a_transposed) return {a.data, a.cols, a.rows, 1, a.stride};
   return {a.data, a.rows, a.cols, a.stride, 1};
@@ -88,84 +88,88 @@ template <class Scalar>
   return {b.data, b.cols, b.rows, 1, b.stride};
 }
 
-/// c = left right + bias, or c += left right with `accumulate`, by the tile kernel. `panels` are
-/// the right operand packed beforehand, or null. Without a pool, on the calling thread.
+/// 48 columns of so many words are 192 KiB: a piece of a panel and the next one fill no more than
+/// half of a level 2 cache.
+inline constexpr Index longest_piece = 1024;
+
+/// c = left panel (+ bias), or c += left panel with `tile.accumulate`, for one panel of `width`
+/// columns. `tile` says where everything begins; `next` is the panel that comes after, or null.
+inline void multiply_panel(const Product& how, const Tile& tile, Index width, const Word* next,
+                           const Epilogue<float>& epilogue, Index first_column) {
+  const Index strips = divided_up(tile.rows, how.rows);
+  const Index strip_step = how.rows * how.planes;
+  const bool whole = how.group == 4;  // sums of bytes are not kept in c
+  const Index piece = whole ? std::max<Index>(tile.k, 1) : longest_piece;
+  for (Index begin = 0; begin < std::max<Index>(tile.k, 1); begin += piece) {
+    const Index k = std::min(piece, tile.k - begin);
+    // The first tiles of a piece bring the next one nearer, each a part of it.
+    const Word* const following = begin + k < tile.k ? tile.right + (begin + k) * width : next;
+    const Index helpers = std::clamp<Index>(strips, 1, column_unit);
+    const Index help = following == nullptr ? 0 : width / helpers;
+    for (Index strip = 0; strip < strips; ++strip) {
+      const Index row = strip * how.rows;
+      Tile t = tile;
+      t.k = k;
+      t.left += strip * strip_step * tile.k + begin * strip_step;
+      t.left_step = strip_step;
+      t.right_step = width;
+      t.rows = std::min(how.rows, tile.rows - row);
+      t.accumulate = tile.accumulate || begin > 0;
+      if (t.row_scale != nullptr) {
+        t.row_scale += row;
+        t.row_offset += row;
+      }
+      for (Index column = 0; column < tile.columns; column += how.columns) {
+        t.columns = std::min(how.columns, tile.columns - column);
+        t.right = tile.right + begin * width + column;
+        t.c = tile.c + row * tile.stride + column;
+        if (tile.bias != nullptr) t.bias = tile.bias + column;
+        if (whole) {
+          t.column_scale = tile.column_scale + column;
+          t.column_sum = tile.column_sum + column;
+        }
+        const bool helps = help > 0 && strip < helpers && column == 0;
+        t.next = helps ? following + strip * help * k : t.right;
+        t.next_step = helps ? help : 0;
+        how.tile(t);
+      }
+      if (begin + k >= tile.k) {
+        finish_tile(
+            epilogue,
+            MatrixView<float>{tile.c + row * tile.stride, t.rows, tile.columns, tile.stride}, row,
+            first_column);
+      }
+    }
+  }
+}
+
+/// c = left right + bias, or c += left right with `accumulate`, where the right operand is packed
+/// panel by panel as it is needed. Without a pool, on the calling thread.
 inline void float_product(ThreadPool* pool, const Strided& left, const Strided& right,
-                          const float* panels, MatrixView<float> c, bool accumulate,
-                          const Epilogue<float>& epilogue) {
-  const FloatKernels& kernels = float_kernels();
-  const Index height = kernels.tile_rows;
-  const Index width = kernels.tile_columns;
-  const Index k = left.k;
-  const Index blocks = divided_up(c.rows, height);
-  const Index panel_count = divided_up(c.cols, width);
-  const auto ranges = [pool](Index n, Index grain, auto&& f) {
-    if (pool == nullptr)
-      f(Index{0}, n);
-    else
-      parallel_for(*pool, n, grain, f);
-  };
-  float* const left_blocks = scratch<float, Scratch::left>(packed_size(left, height));
-  ranges(blocks, 8,
-         [&](Index begin, Index end) { pack_strips(left, height, begin, end, left_blocks); });
-  // While the first tiles of a panel are computed, each brings a part of the next panel nearer.
-  const Index helpers = std::clamp<Index>(blocks, 1, std::max<Index>(1, width / 16));
-  const Index help = width / helpers;  // floats for each k
-  ranges(panel_count, divided_up(panel_count, 16), [&](Index begin, Index end) {
+                          MatrixView<float> c, bool accumulate, const Epilogue<float>& epilogue) {
+  const PackedRows rows = pack_left(pool, left);
+  const Index panels = divided_up(c.cols, panel_columns);
+  on_ranges(pool, panels, divided_up(panels, 16), [&](Index begin, Index end) {
     for (Index panel = begin; panel < end; ++panel) {
-      const Index column = panel * width;
-      const float* packed = panels == nullptr ? nullptr : panels + column * k;
-      const float* next = packed;
-      if (packed == nullptr) {
-        float* const own = scratch<float, Scratch::right>(width * k);
-        pack_strip(right, column, width, own);
-        packed = next = own;
-      } else if (panel + 1 < panel_count) {
-        next += width * k;
-      }
-      const Index columns = std::min(width, c.cols - column);
-      for (Index block = 0; block < blocks; ++block) {
-        const Index row = block * height;
-        const bool helps = block < helpers;
-        kernels.gemm_tile(k, left_blocks + row * k, packed, c.row(row) + column, c.stride,
-                          std::min(height, c.rows - row), columns,
-                          epilogue.bias == nullptr ? nullptr : epilogue.bias + column, accumulate,
-                          helps ? next + block * help * k : packed, helps ? help : 0);
-      }
-      finish_tile(epilogue, c.columns(column, columns), column);
+      const Index column = panel * panel_columns;
+      const Index columns = std::min(panel_columns, c.cols - column);
+      const Index width = rounded_up(columns, column_unit);
+      Word* const words = scratch<Word, Scratch::right>(width * left.k);
+      right.pack(column, width, words);
+      multiply_panel(active_kernels().float_product,
+                     {.k = left.k,
+                      .left = rows.words,
+                      .right = words,
+                      .c = c.data + column,
+                      .stride = c.stride,
+                      .rows = c.rows,
+                      .columns = columns,
+                      .accumulate = accumulate,
+                      .bias = epilogue.bias == nullptr ? nullptr : epilogue.bias + column},
+                     width, nullptr, epilogue, column);
     }
   });
 }
-
-/// A right operand that several products on the calling thread share.
-template <class Scalar, Scratch use>
-class RightOperand {
- public:
-  RightOperand(Layout layout, MatrixView<const Scalar> b) : layout_(layout), b_(b) {
-    if constexpr (std::is_same_v<Scalar, float>) {
-      const Strided right = right_operand(layout, b);
-      const Index width = float_kernels().tile_columns;
-      panels_ = scratch<float, use>(packed_size(right, width));
-      pack_strips(right, width, 0, divided_up(right.count, width), panels_);
-    }
-  }
-
-  /// c = a b
-  void multiply(MatrixView<const Scalar> a, MatrixView<Scalar> c) const {
-    if constexpr (std::is_same_v<Scalar, float>) {
-      float_product(nullptr, left_operand(layout_, a), right_operand(layout_, b_), panels_, c,
-                    false, {});
-    } else {
-      fill_rows<Scalar>(c, nullptr);
-      eigen_product<Scalar>(layout_, a, b_, c);
-    }
-  }
-
- private:
-  Layout layout_;
-  MatrixView<const Scalar> b_;
-  Scalar* panels_ = nullptr;  // float alone
-};
 
 }  // namespace detail
 
@@ -175,7 +179,7 @@ void gemm_tile(Layout layout, MatrixView<const Scalar> a, MatrixView<const Scala
                MatrixView<Scalar> c) {
   if constexpr (std::is_same_v<Scalar, float>) {
     detail::float_product(nullptr, detail::left_operand(layout, a),
-                          detail::right_operand(layout, b), nullptr, c, true, {});
+                          detail::right_operand(layout, b), c, true, {});
   } else {
     detail::eigen_product<Scalar>(layout, a, b, c);
   }
@@ -187,7 +191,7 @@ void gemm(ThreadPool& pool, Layout layout, MatrixView<const Scalar> a, MatrixVie
           MatrixView<Scalar> c, bool accumulate = false) {
   if constexpr (std::is_same_v<Scalar, float>) {
     detail::float_product(&pool, detail::left_operand(layout, a), detail::right_operand(layout, b),
-                          nullptr, c, accumulate, {});
+                          c, accumulate, {});
   } else {
     parallel_for(pool, c.cols, detail::tile_width(c.cols), [&](Index begin, Index end) {
       const MatrixView<Scalar> tile = c.columns(begin, end - begin);
@@ -206,17 +210,46 @@ void linear(ThreadPool& pool, MatrixView<const Scalar> x, MatrixView<const Scala
             const Epilogue<Scalar>& epilogue, MatrixView<Scalar> y) {
   if constexpr (std::is_same_v<Scalar, float>) {
     const Layout layout = Layout::b_transposed;
-    detail::float_product(
-        &pool, detail::left_operand(layout, x), detail::right_operand(layout, weight),
-        epilogue.packed == nullptr ? nullptr : epilogue.packed->panels(), y, false, epilogue);
+    detail::float_product(&pool, detail::left_operand(layout, x),
+                          detail::right_operand(layout, weight), y, false, epilogue);
   } else {
     parallel_for(pool, y.cols, detail::tile_width(y.cols), [&](Index begin, Index end) {
       const MatrixView<Scalar> tile = y.columns(begin, end - begin);
       detail::fill_rows<Scalar>(tile, epilogue.bias == nullptr ? nullptr : epilogue.bias + begin);
       gemm_tile<Scalar>(Layout::b_transposed, x, weight.middle_rows(begin, end - begin), tile);
-      detail::finish_tile(epilogue, tile, begin);
+      detail::finish_tile(epilogue, tile, 0, begin);
     });
   }
+}
+
+/// The same with weights that were packed beforehand, in their arithmetic.
+inline void packed_linear(ThreadPool& pool, const PackedWeight& weight, MatrixView<const float> x,
+                          const Epilogue<float>& epilogue, MatrixView<float> y) {
+  const detail::PackedRows rows = detail::pack_left(&pool, weight, x);
+  const Index panels = weight.panels();
+  const bool bytes = weight.precision() == Precision::int8;
+  parallel_for(pool, panels, detail::divided_up(panels, 16), [&](Index begin, Index end) {
+    for (Index panel = begin; panel < end; ++panel) {
+      const Index column = panel * detail::panel_columns;
+      const Word* const words = weight.words() + column * weight.steps();
+      const Index width = weight.width(panel);
+      detail::multiply_panel(active_kernels().product(weight.precision()),
+                             {.k = weight.steps(),
+                              .left = rows.words,
+                              .right = words,
+                              .c = y.data + column,
+                              .stride = y.stride,
+                              .rows = y.rows,
+                              .columns = std::min(detail::panel_columns, y.cols - column),
+                              .bias = epilogue.bias == nullptr ? nullptr : epilogue.bias + column,
+                              .row_scale = rows.scale,
+                              .row_offset = rows.offset,
+                              .column_scale = bytes ? weight.column_scale() + column : nullptr,
+                              .column_sum = bytes ? weight.column_sum() + column : nullptr},
+                             width, panel + 1 < end ? words + width * weight.steps() : nullptr,
+                             epilogue, column);
+    }
+  });
 }
 
 /// sums[j] += sum over i of x[i, j].

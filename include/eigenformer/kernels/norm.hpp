@@ -7,7 +7,7 @@
 #include <cmath>
 #include <type_traits>
 
-#include "eigenformer/kernels/isa/float_kernels.hpp"
+#include "eigenformer/kernels/isa/kernels.hpp"
 #include "eigenformer/kernels/matrix_view.hpp"
 #include "eigenformer/threading/thread_pool.hpp"
 
@@ -16,21 +16,26 @@ namespace eigenformer::kernels {
 namespace detail {
 inline constexpr Index norm_grain = 16;  ///< rows of one task
 
-/// Normalises n numbers; y may be x. Returns 1 / sqrt(variance + eps).
+/// Normalises n numbers of x + residual (unless null) and keeps them in `sum` (unless null); y and
+/// sum may be x. Returns 1 / sqrt(variance + eps).
 template <class Scalar>
-Scalar norm_row(const Scalar* x, const Scalar* gamma, const Scalar* beta, Scalar eps, Scalar* y,
-                Index n) {
+Scalar norm_row(const Scalar* x, const Scalar* residual, const Scalar* gamma, const Scalar* beta,
+                Scalar eps, Scalar* y, Scalar* sum, Index n) {
   if constexpr (std::is_same_v<Scalar, float>) {
-    return float_kernels().norm_row(x, gamma, beta, eps, y, n);
+    return active_kernels().norm_row(x, residual, gamma, beta, eps, y, sum, n);
   } else {
     Scalar mean = 0;
-    for (Index j = 0; j < n; ++j) mean += x[j];
+    for (Index j = 0; j < n; ++j) {
+      y[j] = residual == nullptr ? x[j] : x[j] + residual[j];
+      if (sum != nullptr) sum[j] = y[j];
+      mean += y[j];
+    }
     mean /= static_cast<Scalar>(n);
     Scalar variance = 0;
-    for (Index j = 0; j < n; ++j) variance += (x[j] - mean) * (x[j] - mean);
+    for (Index j = 0; j < n; ++j) variance += (y[j] - mean) * (y[j] - mean);
     variance /= static_cast<Scalar>(n);
     const Scalar scale = Scalar(1) / std::sqrt(variance + eps);
-    for (Index j = 0; j < n; ++j) y[j] = (x[j] - mean) * scale * gamma[j] + beta[j];
+    for (Index j = 0; j < n; ++j) y[j] = (y[j] - mean) * scale * gamma[j] + beta[j];
     return scale;
   }
 }
@@ -43,15 +48,11 @@ void layer_norm_forward(ThreadPool& pool, MatrixView<const Scalar> x,
                         MatrixView<const Scalar> residual, const Scalar* gamma, const Scalar* beta,
                         Scalar eps, MatrixView<Scalar> y, MatrixView<Scalar> sum,
                         Scalar* inverse_deviation) {
-  const Index n = x.cols;
   parallel_for(pool, x.rows, detail::norm_grain, [&](Index begin, Index end) {
     for (Index i = begin; i < end; ++i) {
-      Scalar* out = y.row(i);
-      for (Index j = 0; j < n; ++j) {
-        out[j] = residual.data == nullptr ? x.row(i)[j] : x.row(i)[j] + residual.row(i)[j];
-      }
-      if (sum.data != nullptr) std::copy_n(out, n, sum.row(i));
-      const Scalar scale = detail::norm_row(out, gamma, beta, eps, out, n);
+      const Scalar scale =
+          detail::norm_row(x.row(i), residual.data == nullptr ? nullptr : residual.row(i), gamma,
+                           beta, eps, y.row(i), sum.data == nullptr ? nullptr : sum.row(i), x.cols);
       if (inverse_deviation != nullptr) inverse_deviation[i] = scale;
     }
   });

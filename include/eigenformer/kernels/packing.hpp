@@ -1,12 +1,15 @@
-// Packing: operands in the order in which the float tile kernel reads them, so that it reads one
-// stream each. A right-hand side [k, n] becomes panels of tile_columns columns, [k][tile_columns]
-// each; a left-hand side [m, k] blocks of tile_rows rows, [k][tile_rows] each; both padded with 0.
+// Packing: operands in the order in which the tile kernels read them, so that each is one stream.
+// A right operand [k, n] becomes panels of 48 columns, word by word along k: [k / group][48]; a
+// left one strips of the tile's rows, [k / group][rows]. The last panel is as narrow as 16 columns
+// allow, and both are padded with zeros. Panels are the same for every instruction set.
 #pragma once
 
 #include <algorithm>
+#include <memory>
 #include <type_traits>
+#include <utility>
 
-#include "eigenformer/kernels/isa/float_kernels.hpp"
+#include "eigenformer/kernels/isa/kernels.hpp"
 #include "eigenformer/kernels/matrix_view.hpp"
 #include "eigenformer/kernels/scratch.hpp"
 #include "eigenformer/threading/thread_pool.hpp"
@@ -15,72 +18,249 @@ namespace eigenformer::kernels {
 
 namespace detail {
 
-/// An operand as the kernel sees it: vectors of length k, `across` apart.
+inline constexpr Index panel_columns = 48;
+inline constexpr Index column_unit = 16;  ///< columns are padded to a multiple of it
+
+[[nodiscard]] constexpr Index divided_up(Index n, Index by) noexcept { return (n + by - 1) / by; }
+[[nodiscard]] constexpr Index rounded_up(Index n, Index by) noexcept {
+  return divided_up(n, by) * by;
+}
+
+[[nodiscard]] inline const Word* words_of(const float* numbers) noexcept {
+  return reinterpret_cast<const Word*>(numbers);  // kernels read them by memcpy
+}
+
+/// An operand of floats as the kernel sees it: vectors of length k, `across` apart.
 struct Strided {
   const float* data;
   Index count;  ///< rows of the left, or columns of the right operand
   Index k;
   Index across;  ///< elements from one vector to the next
   Index along;   ///< elements from one k to the next
-};
 
-/// Packs vectors first .. first + width as [k][width], zeros where there are no more.
-inline void pack_strip(const Strided& from, Index first, Index width, float* out) noexcept {
-  const Index there = std::min(width, from.count - first);
-  const float* begin = from.data + first * from.across;
-  for (Index p = 0; p < from.k; ++p) {
-    const float* source = begin + p * from.along;
-    if (from.across == 1) {
-      std::copy_n(source, there, out);
-    } else {
-      for (Index i = 0; i < there; ++i) out[i] = source[i * from.across];
+  /// Packs vectors first .. first + width as [k][width], zeros where there are no more.
+  void pack(Index first, Index width, Word* out) const noexcept {
+    const Index there = std::min(width, count - first);
+    const float* from = data + first * across;
+    if (along == 1) {
+      for (Index i = 0; i < width; i += 8) {
+        active_kernels().pack_words(words_of(from + i * across), across,
+                                    std::clamp<Index>(there - i, 0, 8), std::min<Index>(width, 8),
+                                    k, out + i, width);
+      }
+      return;
     }
-    std::fill(out + there, out + width, 0.0f);
-    out += width;
+    for (Index p = 0; p < k; ++p, out += width) {
+      if (across == 1) {
+        __builtin_memcpy(out, from + p * along, static_cast<std::size_t>(there) * sizeof(Word));
+      } else {
+        for (Index i = 0; i < there; ++i) {
+          __builtin_memcpy(out + i, from + p * along + i * across, sizeof(Word));
+        }
+      }
+      std::fill(out + there, out + width, Word{0});
+    }
   }
-}
-
-[[nodiscard]] constexpr Index divided_up(Index n, Index by) noexcept { return (n + by - 1) / by; }
-
-[[nodiscard]] constexpr Index packed_size(const Strided& from, Index width) noexcept {
-  return divided_up(from.count, width) * width * from.k;
-}
-
-/// Packs strips `begin` to `end` of `width` vectors each to their places in `out`.
-inline void pack_strips(const Strided& from, Index width, Index begin, Index end,
-                        float* out) noexcept {
-  for (Index strip = begin; strip < end; ++strip) {
-    pack_strip(from, strip * width, width, out + strip * width * from.k);
-  }
-}
+};
 
 }  // namespace detail
 
-/// Whether linear() gains from weights that were packed beforehand.
+/// Whether linear layers of the scalar take packed weights.
 template <class Scalar>
 inline constexpr bool uses_packed_weights = std::is_same_v<Scalar, float>;
 
-/// The weights `[out, in]` of a linear layer as packed panels; for other scalars than float
-/// nothing, since their products are Eigen's.
-template <class Scalar>
-struct PackedWeight {
-  PackedWeight(ThreadPool&, MatrixView<const Scalar>) {}
-};
-template <>
-class PackedWeight<float> {
+/// The weights `[out, in]` of a linear layer as panels of words, in memory of their own or in
+/// memory that somebody else keeps, such as a mapped file.
+class PackedWeight {
  public:
-  PackedWeight(ThreadPool& pool, MatrixView<const float> weight) {
-    const detail::Strided from{weight.data, weight.rows, weight.cols, weight.stride, 1};
-    const Index width = float_kernels().tile_columns;
-    float* out = panels_.at_least(detail::packed_size(from, width));
-    parallel_for(pool, detail::divided_up(weight.rows, width), 16, [&](Index begin, Index end) {
-      detail::pack_strips(from, width, begin, end, out);
+  /// Packs on all threads. `input_scale` `[in]`, for int8 alone and unless null: what the inputs
+  /// are divided by and the weights multiplied with before they are rounded.
+  PackedWeight(ThreadPool& pool, Precision precision, MatrixView<const float> weight,
+               const float* input_scale = nullptr)
+      : PackedWeight(precision, weight.rows, weight.cols, input_scale != nullptr) {
+    Word* const words = owned_.at_least(size_in_words());
+    words_ = words;
+    auto* const numbers = reinterpret_cast<float*>(words + padded() * steps_);
+    if (input_scale != nullptr) {
+      for (Index p = 0; p < in_; ++p) {
+        numbers[2 * padded() + p] = input_scale[p] == 0 ? 0.0f : 1.0f / input_scale[p];
+      }
+    }
+    parallel_for(pool, panels(), 1, [&](Index begin, Index end) {
+      for (Index panel = begin; panel < end; ++panel) {
+        pack_panel(panel, weight, input_scale, words + panel * detail::panel_columns * steps_,
+                   numbers);
+      }
     });
   }
-  [[nodiscard]] const float* panels() const noexcept { return panels_.data(); }
+
+  /// `size_in_words()` words that `owner` keeps, aligned to 64 bytes.
+  PackedWeight(Precision precision, Index out, Index in, bool scales_inputs, const Word* words,
+               std::shared_ptr<const void> owner)
+      : PackedWeight(precision, out, in, scales_inputs) {
+    words_ = words;
+    owner_ = std::move(owner);
+  }
+
+  [[nodiscard]] Precision precision() const noexcept { return precision_; }
+  [[nodiscard]] Index out() const noexcept { return out_; }
+  [[nodiscard]] Index in() const noexcept { return in_; }
+  [[nodiscard]] bool scales_inputs() const noexcept { return scales_inputs_; }
+  [[nodiscard]] const Word* words() const noexcept { return words_; }
+  [[nodiscard]] Index size_in_words() const noexcept {
+    const Index numbers = precision_ == Precision::int8 ? 2 * padded() : 0;
+    return padded() * steps_ + numbers + (scales_inputs_ ? in_ : 0);
+  }
+
+  /// Steps along k, of one word for each column.
+  [[nodiscard]] Index steps() const noexcept { return steps_; }
+  [[nodiscard]] Index panels() const noexcept {
+    return detail::divided_up(out_, detail::panel_columns);
+  }
+  /// Words of a panel in each step.
+  [[nodiscard]] Index width(Index panel) const noexcept {
+    return std::min(detail::panel_columns, padded() - panel * detail::panel_columns);
+  }
+  /// For int8, what the columns' bytes are multiplied with, their sums, and what the inputs are
+  /// multiplied with, or null.
+  [[nodiscard]] const float* column_scale() const noexcept { return numbers(); }
+  [[nodiscard]] const float* column_sum() const noexcept { return numbers() + padded(); }
+  [[nodiscard]] const float* input_multiplier() const noexcept {
+    return scales_inputs_ ? numbers() + 2 * padded() : nullptr;
+  }
 
  private:
-  AlignedBuffer<float> panels_;
+  PackedWeight(Precision precision, Index out, Index in, bool scales_inputs)
+      : precision_(precision),
+        scales_inputs_(scales_inputs),
+        out_(out),
+        in_(in),
+        steps_(detail::divided_up(in, active_kernels().product(precision).group)) {}
+
+  [[nodiscard]] Index padded() const noexcept {
+    return detail::rounded_up(out_, detail::column_unit);
+  }
+  [[nodiscard]] const float* numbers() const noexcept {
+    return reinterpret_cast<const float*>(words_ + padded() * steps_);
+  }
+
+  void pack_panel(Index panel, MatrixView<const float> weight, const float* input_scale,
+                  Word* words, float* numbers) const {
+    const Kernels& kernels = active_kernels();
+    const Index stride = detail::rounded_up(steps_, 8);
+    for (Index i = 0; i < width(panel); i += 8) {
+      const Index first = panel * detail::panel_columns + i;
+      const Index rows = std::clamp<Index>(out_ - first, 0, 8);
+      if (precision_ == Precision::full) {
+        kernels.pack_words(detail::words_of(weight.row(std::min(first, out_ - 1))), weight.stride,
+                           rows, 8, steps_, words + i, width(panel));
+        continue;
+      }
+      Word* const converted = detail::scratch<Word, detail::Scratch::rows>(8 * stride);
+      float* const scaled = detail::scratch<float, detail::Scratch::scaled_row>(in_);
+      for (Index j = 0; j < rows; ++j) {
+        const float* row = weight.row(first + j);
+        if (precision_ == Precision::bf16) {
+          kernels.bfloat16_row(row, in_, converted + j * stride);
+          continue;
+        }
+        if (input_scale != nullptr) {
+          for (Index p = 0; p < in_; ++p) scaled[p] = row[p] * input_scale[p];
+          row = scaled;
+        }
+        kernels.signed_byte_row(row, in_, converted + j * stride, numbers + first + j,
+                                numbers + padded() + first + j);
+      }
+      kernels.pack_words(converted, stride, rows, 8, steps_, words + i, width(panel));
+      for (Index j = rows; j < 8 && precision_ == Precision::int8; ++j) {
+        numbers[first + j] = numbers[padded() + first + j] = 0;
+      }
+    }
+  }
+
+  Precision precision_;
+  bool scales_inputs_;
+  Index out_;
+  Index in_;
+  Index steps_;
+  AlignedBuffer<Word> owned_;
+  std::shared_ptr<const void> owner_;
+  const Word* words_ = nullptr;
 };
 
+namespace detail {
+
+/// A left operand in strips, in scratch memory of the thread that packed it.
+struct PackedRows {
+  const Word* words = nullptr;
+  const float* scale = nullptr;   ///< `[rows]`, bytes alone
+  const float* offset = nullptr;  ///< the same
+};
+
+/// Calls f(begin, end) on ranges of 0..n; without a pool on all of them at once.
+template <class Function>
+void on_ranges(ThreadPool* pool, Index n, Index grain, Function&& f) {
+  if (pool == nullptr)
+    f(Index{0}, n);
+  else
+    parallel_for(*pool, n, grain, f);
+}
+
+/// Floats of any layout as a left operand.
+[[nodiscard]] inline PackedRows pack_left(ThreadPool* pool, const Strided& from) {
+  const Index height = active_kernels().float_product.rows;
+  const Index strips = divided_up(from.count, height);
+  Word* const words = scratch<Word, Scratch::left>(strips * height * from.k);
+  on_ranges(pool, strips, 8, [&](Index begin, Index end) {
+    for (Index strip = begin; strip < end; ++strip) {
+      from.pack(strip * height, height, words + strip * height * from.k);
+    }
+  });
+  return {words};
+}
+
+/// Rows x `[m, k]` as the left operand of a product with `weight`.
+[[nodiscard]] inline PackedRows pack_left(ThreadPool* pool, const PackedWeight& weight,
+                                          MatrixView<const float> x) {
+  if (weight.precision() == Precision::full) {
+    return pack_left(pool, Strided{x.data, x.rows, x.cols, x.stride, 1});
+  }
+  const Kernels& kernels = active_kernels();
+  const Product& how = kernels.product(weight.precision());
+  const Index strips = divided_up(x.rows, how.rows);
+  const Index strip_size = how.planes * how.rows * weight.steps();
+  Word* const words = scratch<Word, Scratch::left>(strips * strip_size);
+  float* const scale = scratch<float, Scratch::row_scale>(2 * x.rows);
+  float* const offset = scale + x.rows;
+  on_ranges(pool, strips, 4, [&](Index begin, Index end) {
+    const Index stride = rounded_up(weight.steps(), 8);
+    const Index plane = how.rows * stride;
+    Word* const converted = scratch<Word, Scratch::rows>(how.planes * plane);
+    float* const scaled = scratch<float, Scratch::scaled_row>(x.cols);
+    for (Index strip = begin; strip < end; ++strip) {
+      const Index first = strip * how.rows;
+      const Index rows = std::min(how.rows, x.rows - first);
+      for (Index i = 0; i < rows; ++i) {
+        const float* row = x.row(first + i);
+        if (weight.precision() == Precision::bf16) {
+          kernels.left_bfloat16_row(row, x.cols, converted + i * stride, plane);
+          continue;
+        }
+        if (const float* multiplier = weight.input_multiplier(); multiplier != nullptr) {
+          kernels.multiply(row, multiplier, scaled, x.cols);
+          row = scaled;
+        }
+        kernels.left_byte_row(row, x.cols, converted + i * stride, plane, scale + first + i,
+                              offset + first + i);
+      }
+      for (Index i = 0; i < how.planes; ++i) {
+        kernels.pack_words(converted + i * plane, stride, rows, how.rows, weight.steps(),
+                           words + strip * strip_size + i * how.rows, how.planes * how.rows);
+      }
+    }
+  });
+  return {words, scale, offset};
+}
+
+}  // namespace detail
 }  // namespace eigenformer::kernels

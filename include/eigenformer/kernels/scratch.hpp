@@ -47,7 +47,7 @@ class AlignedBuffer {
 namespace detail {
 
 /// What the calling thread's buffers are for; one use at a time each.
-enum class Scratch { left, right, keys, values, scores };
+enum class Scratch { left, right, rows, scaled_row, row_scale, queries, keys, values, scores };
 
 template <class Scalar, Scratch use>
 [[nodiscard]] Scalar* scratch(Index size) {

@@ -5,7 +5,7 @@
 #include <limits>
 #include <type_traits>
 
-#include "eigenformer/kernels/isa/float_kernels.hpp"
+#include "eigenformer/kernels/isa/kernels.hpp"
 #include "eigenformer/kernels/matrix_view.hpp"
 
 namespace eigenformer::kernels {
@@ -15,7 +15,7 @@ template <class Scalar>
 Scalar softmax_row(const Scalar* x, Scalar* y, Index n) noexcept {
   if constexpr (std::is_same_v<Scalar, float>) {
     float top = 0;
-    const float sum = float_kernels().softmax_row(x, y, n, &top);
+    const float sum = active_kernels().softmax_row(x, y, n, &top);
     return top + std::log(sum);
   } else {
     Scalar top = -std::numeric_limits<Scalar>::infinity();

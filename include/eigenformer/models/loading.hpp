@@ -26,6 +26,11 @@ namespace eigenformer {
 struct LoadOptions {
   /// Initialise a head or pooler that the checkpoint lacks, as for fine-tuning; false: an error.
   bool initialize_missing_head = false;
+  /// How the weights of linear layers are kept and multiplied; for inference with float.
+  Precision precision = Precision::full;
+  /// Packs the weights while loading and gives their numbers up, which halves the memory: for
+  /// inference alone. Always so with a reduced precision.
+  bool pack = false;
 };
 
 /// What a checkpoint and a model did not have in common; loading threw for anything harmful.
@@ -219,6 +224,16 @@ LoadReport load_parameters(Model& model, const CheckpointKeys& keys, const LoadO
       detail::initialize_one(init, named);
   });
   return {std::move(match.missing), std::move(match.unexpected)};
+}
+
+/// Packs a model that was loaded from `checkpoint`, if `options` say so, and lets the pages of its
+/// files go.
+template <class Model>
+void pack_as_asked(Model& model, const LoadOptions& options, const Checkpoint& checkpoint) {
+  if (!options.pack && options.precision == Precision::full) return;
+  ThreadPool threads;
+  model.pack(threads, options.precision);
+  for (const SafetensorsFile& file : checkpoint.files()) file.mapping()->forget_pages();
 }
 
 /// Writes all parameters of `model` to `path` under their names, tied ones once, as HF does.

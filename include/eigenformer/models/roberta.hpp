@@ -61,6 +61,8 @@ class RobertaEmbeddings {
     return positions;
   }
 
+  /// The norm that the outputs come from.
+  [[nodiscard]] const LayerNorm<Scalar>& norm() const noexcept { return norm_; }
   [[nodiscard]] const Embedding<Scalar>& word() const noexcept { return word_; }
   [[nodiscard]] Embedding<Scalar>& word() noexcept { return word_; }
 
@@ -97,6 +99,8 @@ class RobertaPooler {
     const std::span<const Index> first(batch.offsets.data(), batch.offsets.size() - 1);
     return dense_(cx, gather_rows(cx, hidden, first), Activation::tanh);
   }
+
+  void pack(ThreadPool& threads, Precision precision) { dense_.pack(threads, precision); }
 
   static void visit(auto& self, auto&& f) { f("dense", self.dense_); }
 
@@ -154,7 +158,20 @@ class RobertaModel {
     const bool pooler = options.initialize_missing_head || keys.contains("pooler.dense.weight");
     RobertaModel model(config, pooler, Initializer::none());
     model.report_ = load_parameters(model, keys, options, config.initializer_range);
+    pack_as_asked(model, options, checkpoint);
     return model;
+  }
+
+  /// Packs the weights of all linear layers for inference, and gives their numbers up: training,
+  /// saving and changing them are errors from now on. Throws ConfigError for a reduced precision of
+  /// another scalar than float.
+  void pack(ThreadPool& threads, Precision precision) {
+    const LayerNorm<Scalar>* norm = &embeddings_.norm();
+    for (EncoderLayer<Scalar>& layer : encoder_.layer) {
+      layer.pack(threads, precision, norm);
+      norm = &layer.output_norm();
+    }
+    if (pooler_.has_value()) pooler_->pack(threads, precision);
   }
 
   /// How a checkpoint's names and shapes fit the configuration; loads nothing.
@@ -260,7 +277,20 @@ class RobertaForMaskedLM {
     model.report_ = load_parameters(model, keys, options, config.initializer_range);
     if (config.tie_word_embeddings) model.tie_equal_parts();
     if (!model.bias_) model.bias_.emplace(Tensor<Scalar>::zeros({config.vocab_size}));
+    pack_as_asked(model, options, checkpoint);
     return model;
+  }
+
+  /// As RobertaModel::pack. Word embeddings that are the decoder too keep their numbers.
+  void pack(ThreadPool& threads, Precision precision) {
+    roberta_.pack(threads, precision);
+    dense_.pack(threads, precision);
+    if (decoder_weight_) {
+      pack_weight(threads, precision, *decoder_weight_, &norm_);
+      decoder_weight_->release();
+    } else {
+      pack_weight(threads, precision, roberta_.word_embeddings().weight(), &norm_);
+    }
   }
 
   /// How a checkpoint's names and shapes fit the configuration; loads nothing.
@@ -298,7 +328,7 @@ class RobertaForMaskedLM {
     const Parameter<Scalar>& weight =
         decoder_weight_ ? *decoder_weight_ : roberta_.word_embeddings().weight();
     const Parameter<Scalar>& bias = decoder_bias_ ? *decoder_bias_ : *bias_;
-    return linear(cx, transformed, weight(cx), bias(cx), Activation::none, weight.packed(cx));
+    return linear(cx, transformed, weight, bias);
   }
 
   [[nodiscard]] const RobertaModel<Scalar>& roberta() const noexcept { return roberta_; }

@@ -63,7 +63,8 @@ class MultiHeadAttention {
                                                                  .causal = options_.causal,
                                                                  .segments = sequences.segments,
                                                                  .key_mask = sequences.mask,
-                                                                 .dropout = options_.dropout},
+                                                                 .dropout = options_.dropout,
+                                                                 .precision = output_.precision()},
                                                                 probabilities);  // [tokens, hidden]
     return output_(cx, context);
   }
@@ -84,8 +85,15 @@ class MultiHeadAttention {
          .segments = sequences.segments,
          .key_segments = memory_sequences.segments.empty() ? one_text : memory_sequences.segments,
          .key_mask = memory_sequences.mask,
-         .dropout = options_.dropout});  // [tokens, hidden]
+         .dropout = options_.dropout,
+         .precision = output_.precision()});  // [tokens, hidden]
     return output_(cx, context);
+  }
+
+  /// Packs for inference; the inputs come from `norm`, unless null.
+  void pack(ThreadPool& threads, Precision precision, const LayerNorm<Scalar>* norm = nullptr) {
+    query_key_value_.pack(threads, precision, norm);
+    output_.pack(threads, precision);
   }
 
   static void visit(auto& self, auto&& f, const MultiHeadAttentionNames& names = {}) {

@@ -54,6 +54,14 @@ class EncoderLayer {
     return output_norm_(cx, dropout(cx, feed_forward_(cx, y), dropout_), y);
   }
 
+  /// Packs for inference; the inputs come from `norm`, unless null.
+  void pack(ThreadPool& threads, Precision precision, const LayerNorm<Scalar>* norm = nullptr) {
+    attention_.pack(threads, precision, norm);
+    feed_forward_.pack(threads, precision, &attention_norm_);
+  }
+  /// The norm that the outputs come from.
+  [[nodiscard]] const LayerNorm<Scalar>& output_norm() const noexcept { return output_norm_; }
+
   static void visit(auto& self, auto&& f, const EncoderLayerNames& names = {}) {
     MultiHeadAttention<Scalar>::visit(self.attention_, f, names.attention);
     f(names.attention_norm, self.attention_norm_);

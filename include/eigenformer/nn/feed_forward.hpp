@@ -31,6 +31,12 @@ class FeedForward {
     return down_(cx, up_(cx, x, activation_));
   }
 
+  /// Packs for inference; the inputs come from `norm`, unless null.
+  void pack(ThreadPool& threads, Precision precision, const LayerNorm<Scalar>* norm = nullptr) {
+    up_.pack(threads, precision, norm);
+    down_.pack(threads, precision);
+  }
+
   static void visit(auto& self, auto&& f, const FeedForwardNames& names = {}) {
     f(names.up, self.up_);
     f(names.down, self.down_);

@@ -1,6 +1,9 @@
 // Layer normalisation with a learned scale and shift (arXiv:1607.06450).
 #pragma once
 
+#include <cmath>
+#include <vector>
+
 #include "eigenformer/autograd/ops/norm.hpp"
 #include "eigenformer/nn/initializer.hpp"
 #include "eigenformer/nn/visit.hpp"
@@ -24,6 +27,16 @@ class LayerNorm {
   [[nodiscard]] Tensor<Scalar> operator()(Context& cx, const Tensor<Scalar>& x,
                                           const Tensor<Scalar>& residual) const {
     return layer_norm(cx, x, residual, weight_(cx), bias_(cx), eps_);
+  }
+
+  /// What the outputs `[size]` hardly ever exceed: three deviations round their mean.
+  [[nodiscard]] std::vector<float> reach() const {
+    std::vector<float> reach(static_cast<std::size_t>(weight_.shape()[0]));
+    for (std::size_t i = 0; i < reach.size(); ++i) {
+      reach[i] = static_cast<float>(3 * std::abs(weight_.value().data()[i]) +
+                                    std::abs(bias_.value().data()[i]));
+    }
+    return reach;
   }
 
   static void visit(auto& self, auto&& f) {

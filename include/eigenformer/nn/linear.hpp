@@ -1,12 +1,56 @@
 // Linear layer: y = activation(x W^T + b), with W stored [out, in] as torch.nn.Linear does.
 #pragma once
 
+#include <algorithm>
+#include <cmath>
+#include <utility>
+#include <vector>
+
 #include "eigenformer/autograd/ops/linear.hpp"
 #include "eigenformer/autograd/ops/rearrange.hpp"
 #include "eigenformer/nn/initializer.hpp"
+#include "eigenformer/nn/layer_norm.hpp"
 #include "eigenformer/nn/visit.hpp"
 
 namespace eigenformer {
+
+/// activation(x weight^T + bias), by the packed weights where there are any.
+template <class Scalar>
+[[nodiscard]] Tensor<Scalar> linear(Context& cx, const Tensor<Scalar>& x,
+                                    const Parameter<Scalar>& weight, const Parameter<Scalar>& bias,
+                                    Activation activation = Activation::none) {
+  if constexpr (kernels::uses_packed_weights<Scalar>) {
+    if (const kernels::PackedWeight* packed = weight.packed(cx)) {
+      return linear(cx, x, *packed, bias(cx), activation);
+    }
+  }
+  return linear(cx, x, weight(cx), bias(cx), activation);
+}
+
+/// Packs the weight of a linear layer whose inputs come from `norm`, unless null. For int8 their
+/// reach and the weights' are balanced, input by input: a scale moves from the norm's gamma into
+/// the weight, so that inputs far larger than others cost neither of them their digits.
+/// (SmoothQuant, arXiv:2211.10438; gamma migration, arXiv:2209.13325)
+template <class Scalar>
+void pack_weight(ThreadPool& threads, Precision precision, Parameter<Scalar>& weight,
+                 const LayerNorm<Scalar>* norm) {
+  std::vector<float> scale;  // [in]
+  if (precision == Precision::int8 && norm != nullptr) {
+    scale = norm->reach();
+    const MatrixView<const Scalar> w = std::as_const(weight).value().view();  // [out, in]
+    std::vector<float> largest(scale.size(), 0.0f);                           // [in]
+    for (Index i = 0; i < w.rows; ++i) {
+      for (std::size_t j = 0; j < largest.size(); ++j) {
+        largest[j] = std::max(largest[j], static_cast<float>(std::abs(w.row(i)[j])));
+      }
+    }
+    for (std::size_t j = 0; j < scale.size(); ++j) {
+      const float ratio = std::sqrt(scale[j] / largest[j]);
+      scale[j] = std::isfinite(ratio) && ratio > 0 ? ratio : 1.0f;
+    }
+  }
+  weight.pack(threads, precision, scale.empty() ? nullptr : scale.data());
+}
 
 /// An affine map of the last axis, `[..., in]` to `[..., out]`. Mirrors torch.nn.Linear.
 template <class Scalar>
@@ -18,18 +62,29 @@ class Linear {
   /// Throws ShapeError unless the last size of `x` is `in`.
   [[nodiscard]] Tensor<Scalar> operator()(Context& cx, const Tensor<Scalar>& x,
                                           Activation activation = Activation::none) const {
-    return linear(cx, x, weight_(cx), bias_(cx), activation, weight_.packed(cx));
+    return eigenformer::linear(cx, x, weight_, bias_, activation);
   }
 
   /// The same for output columns `begin` to `end` alone: `[..., end - begin]`.
   [[nodiscard]] Tensor<Scalar> columns(Context& cx, const Tensor<Scalar>& x, RowRange range) const {
-    return linear(cx, x, rows(cx, weight_(cx), range), rows(cx, bias_(cx), range));
+    return eigenformer::linear(cx, x, rows(cx, weight_(cx), range), rows(cx, bias_(cx), range));
   }
 
   [[nodiscard]] const Parameter<Scalar>& weight() const noexcept { return weight_; }  ///< [out, in]
   [[nodiscard]] const Parameter<Scalar>& bias() const noexcept { return bias_; }      ///< [out]
   [[nodiscard]] Parameter<Scalar>& weight() noexcept { return weight_; }
   [[nodiscard]] Parameter<Scalar>& bias() noexcept { return bias_; }
+
+  /// Packs the weight for inference and gives its numbers up. `norm`, unless null, is the layer
+  /// that the inputs come from.
+  void pack(ThreadPool& threads, Precision precision, const LayerNorm<Scalar>* norm = nullptr) {
+    pack_weight(threads, precision, weight_, norm);
+    weight_.release();
+  }
+  /// The arithmetic that inference multiplies in.
+  [[nodiscard]] Precision precision() const noexcept {
+    return weight_.kept_pack() == nullptr ? Precision::full : weight_.kept_pack()->precision();
+  }
 
   static void visit(auto& self, auto&& f) {
     f("weight", self.weight_);

@@ -1,6 +1,6 @@
 // Parameter: weights that a module owns. Copying a parameter copies the numbers: a copied model is
 // a model of its own. Inference uses a packed copy of a weight matrix, made when it is first needed
-// and dropped when the numbers change.
+// and dropped when the numbers change; with reduced precision the pack takes the numbers' place.
 #pragma once
 
 #include <atomic>
@@ -25,7 +25,9 @@ class Parameter {
   Parameter(const Parameter& other)
       : trainable(other.trainable),
         shape_(other.shape_),
-        value_(other.value_.defined() ? other.value_.clone() : Tensor<Scalar>()) {}
+        value_(other.value_.defined() ? other.value_.clone() : Tensor<Scalar>()) {
+    if (other.kept_pack_ != nullptr && !value_.defined()) attach(other.kept_pack_);
+  }
   Parameter(Parameter&& other) noexcept { swap(other); }
   Parameter& operator=(Parameter other) noexcept {
     swap(other);
@@ -60,42 +62,93 @@ class Parameter {
   /// The value as an operand: watched by the context's tape, if it has one. Throws Error while
   /// there are no numbers.
   [[nodiscard]] Tensor<Scalar> operator()(const Context& cx) const {
-    check(value_.defined(), "a parameter of shape ", shape_,
-          " has no numbers yet: load or assign() them first");
+    require_value();
     Tape<Scalar>* tape = trainable ? tape_of<Scalar>(cx) : nullptr;
     return tape == nullptr ? value_ : tape->watch(value_);
   }
 
-  /// The matrix packed for linear(), or null where products do not use a pack and while a tape
-  /// watches the parameter. Safe from several threads at once.
-  [[nodiscard]] const kernels::PackedWeight<Scalar>* packed(const Context& cx) const {
-    if (!kernels::uses_packed_weights<Scalar> || (trainable && cx.tape != nullptr)) return nullptr;
-    if (!value_.defined()) return nullptr;  // operator() says what is wrong
-    const Pack* pack = pack_.load(std::memory_order_acquire);
-    if (pack == nullptr) {
-      auto made = std::make_unique<const Pack>(cx.threads(), value_.view());
-      if (pack_.compare_exchange_strong(pack, made.get(), std::memory_order_acq_rel)) {
-        pack = made.release();
-      }
+  /// Packs a matrix for linear() now; for float alone. `input_scale` `[columns]` or null is
+  /// explained at PackedWeight. Throws ConfigError where the scalar is packed with `full` precision
+  /// only.
+  void pack(ThreadPool& threads, Precision precision, const float* input_scale = nullptr) {
+    if constexpr (kernels::uses_packed_weights<Scalar>) {
+      require_value();
+      attach(std::make_shared<const kernels::PackedWeight>(
+          threads, precision, std::as_const(value_).view(), input_scale));
+    } else {
+      check<ConfigError>(precision == Precision::full, "weights of precision ", name_of(precision),
+                         " belong to models of float");
     }
-    return pack;
+  }
+
+  /// Takes a pack that was made elsewhere. Throws ShapeError for one of another shape.
+  void attach(std::shared_ptr<const kernels::PackedWeight> pack) {
+    const Shape shape{pack->out(), pack->in()};
+    check<ShapeError>(shape_ == shape, "parameter: a pack of shape ", shape,
+                      " for a parameter of shape ", shape_);
+    drop_pack();
+    kept_pack_ = std::move(pack);
+    pack_.store(kept_pack_.get(), std::memory_order_release);
+  }
+
+  /// Gives the numbers up where there is a pack from pack() or attach(): it is all that inference
+  /// needs.
+  void release() noexcept {
+    if (kept_pack_ != nullptr) value_ = {};
+  }
+
+  /// The pack that pack() or attach() left, or null.
+  [[nodiscard]] const std::shared_ptr<const kernels::PackedWeight>& kept_pack() const noexcept {
+    return kept_pack_;
+  }
+
+  /// The matrix packed for linear(), made now if need be; null where products use no pack, and in
+  /// training. Safe from several threads at once.
+  [[nodiscard]] const kernels::PackedWeight* packed(const Context& cx) const {
+    if constexpr (kernels::uses_packed_weights<Scalar>) {
+      if (cx.tape != nullptr) return nullptr;
+      const kernels::PackedWeight* pack = pack_.load(std::memory_order_acquire);
+      if (pack == nullptr) {
+        require_value();
+        auto made = std::make_unique<const kernels::PackedWeight>(cx.threads(), Precision::full,
+                                                                  value_.view());
+        if (pack_.compare_exchange_strong(pack, made.get(), std::memory_order_acq_rel)) {
+          pack = made.release();
+        }
+      }
+      return pack;
+    } else {
+      return nullptr;
+    }
   }
 
  private:
-  using Pack = kernels::PackedWeight<Scalar>;
+  void require_value() const {
+    check(value_.defined(), "a parameter of shape ", shape_,
+          kept_pack_ != nullptr
+              ? " has been packed for inference and has no numbers left: load the model unpacked, "
+                "with full precision, to train, save or change it"
+              : " has no numbers yet: load or assign() them first");
+  }
 
-  void drop_pack() noexcept { delete pack_.exchange(nullptr, std::memory_order_acq_rel); }
+  void drop_pack() noexcept {
+    const kernels::PackedWeight* pack = pack_.exchange(nullptr, std::memory_order_acq_rel);
+    if (kept_pack_ == nullptr) delete pack;
+    kept_pack_ = nullptr;
+  }
 
   void swap(Parameter& other) noexcept {
     std::swap(trainable, other.trainable);
     std::swap(shape_, other.shape_);
     std::swap(value_, other.value_);
+    std::swap(kept_pack_, other.kept_pack_);
     pack_.store(other.pack_.exchange(pack_.load()));
   }
 
   Shape shape_;
   Tensor<Scalar> value_;
-  mutable std::atomic<const Pack*> pack_{nullptr};
+  mutable std::atomic<const kernels::PackedWeight*> pack_{nullptr};
+  std::shared_ptr<const kernels::PackedWeight> kept_pack_;  // owns pack_, which else owns itself
 };
 
 /// Some rows of a parameter that files keep under a name of their own.

@@ -43,11 +43,15 @@ class BasicFillMask {
                 Context context = Context())
       : tokenizer_(std::move(tokenizer)), model_(std::move(model)), context_(std::move(context)) {}
 
-  /// Loads a published folder with its tokenizer. Throws IoError, FormatError or ConfigError.
+  /// Loads a published folder with its tokenizer, the weights packed for inference. Throws IoError,
+  /// FormatError or ConfigError.
   [[nodiscard]] static BasicFillMask from_pretrained(const std::string& folder,
-                                                     Context context = Context()) {
+                                                     Context context = Context(),
+                                                     Precision precision = Precision::full) {
     return {std::make_shared<Tokenizer>(Tokenizer::from_pretrained(folder)),
-            std::make_shared<Model>(Model::from_pretrained(folder)), std::move(context)};
+            std::make_shared<Model>(
+                Model::from_pretrained(folder, {.precision = precision, .pack = true})),
+            std::move(context)};
   }
 
   /// The guesses for the one mask of `text`, best first. Throws Error where there is not exactly

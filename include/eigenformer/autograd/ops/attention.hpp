@@ -23,7 +23,8 @@ struct AttentionOptions {
   std::span<const Index> key_segments = {};  ///< offsets of keys and values; empty: as the queries'
   std::span<const std::uint8_t> key_mask = {};  ///< `[key tokens]`, 0: unseen; empty: all seen
   std::optional<double> scale = {};             ///< default 1 / sqrt(head size)
-  double dropout = 0;  ///< of the probabilities; acts when the context drops
+  double dropout = 0;                     ///< of the probabilities; acts when the context drops
+  Precision precision = Precision::full;  ///< reduced: may multiply in bfloat16, without a tape
 };
 
 /// Probabilities of one call: for each segment `[heads, queries, keys]`.
@@ -83,10 +84,10 @@ template <class Scalar>
   if (cx.dropout != nullptr && options.dropout > 0) pattern = cx.dropout->next(options.dropout);
   const double scale =
       options.scale.value_or(1.0 / std::sqrt(static_cast<double>(query.cols() / options.heads)));
-  kernels::Attention<Scalar> attention{query.view(),  key.view(),     value.view(),
-                                       query_offsets, key_offsets,    options.key_mask,
-                                       options.heads, options.causal, static_cast<Scalar>(scale),
-                                       pattern};
+  kernels::Attention<Scalar> attention{query.view(),  key.view(),       value.view(),
+                                       query_offsets, key_offsets,      options.key_mask,
+                                       options.heads, options.causal,   static_cast<Scalar>(scale),
+                                       pattern,       options.precision};
   Tensor<Scalar> out = cx.empty<Scalar>({query.size(0), value.cols()});  // [tokens, heads * e]
   Tensor<Scalar> saved;                                                  // [probabilities]
   if (tape != nullptr || probabilities != nullptr) {

@@ -8,13 +8,11 @@
 namespace eigenformer {
 
 /// `x` `[..., in]`, `weight` `[out, in]`, `bias` `[out]` or undefined: `[..., out]`.
-/// `packed`, if not null, is `weight` packed beforehand. Throws ShapeError when inner sizes differ.
-/// Mirrors torch.nn.functional.linear.
+/// Throws ShapeError when inner sizes differ. Mirrors torch.nn.functional.linear.
 template <class Scalar>
 [[nodiscard]] Tensor<Scalar> linear(Context& cx, const Tensor<Scalar>& x,
                                     const Tensor<Scalar>& weight, const Tensor<Scalar>& bias,
-                                    Activation activation = Activation::none,
-                                    const kernels::PackedWeight<Scalar>* packed = nullptr) {
+                                    Activation activation = Activation::none) {
   check<ShapeError>(weight.rank() == 2 && x.rank() >= 1 && x.cols() == weight.size(1),
                     "linear: input is ", x.shape(), " but weight is ", weight.shape(),
                     " ([out, in]); the last size of the input must be in");
@@ -25,9 +23,9 @@ template <class Scalar>
   Tape<Scalar>* tape = tracking<Scalar>(cx, x, weight, bias);
   Tensor<Scalar> z;  // [..., out], before the activation
   if (tape != nullptr && activation != Activation::none) z = cx.empty<Scalar>(y.shape());
-  kernels::linear<Scalar>(
-      cx.threads(), x.view(), weight.view(),
-      {bias.data(), activation, z.defined() ? z.view() : MatrixView<Scalar>{}, packed}, y.view());
+  kernels::linear<Scalar>(cx.threads(), x.view(), weight.view(),
+                          {bias.data(), activation, z.defined() ? z.view() : MatrixView<Scalar>{}},
+                          y.view());
   if (tape != nullptr) {
     tape->record(cx, y, [x, weight, bias, z, activation](auto& pass, const Tensor<Scalar>& dy) {
       Context& bx = pass.context();
@@ -52,6 +50,25 @@ template <class Scalar>
       }
     });
   }
+  return y;
+}
+
+/// The same with weights that were packed beforehand; throws NotDifferentiable when a tape tracks
+/// an operand, since a pack has no gradient.
+[[nodiscard]] inline Tensor<float> linear(Context& cx, const Tensor<float>& x,
+                                          const kernels::PackedWeight& weight,
+                                          const Tensor<float>& bias,
+                                          Activation activation = Activation::none) {
+  check<ShapeError>(x.rank() >= 1 && x.cols() == weight.in(), "linear: input is ", x.shape(),
+                    " but weight is ", Shape{weight.out(), weight.in()},
+                    " ([out, in]); the last size of the input must be in");
+  check<ShapeError>(!bias.defined() || bias.shape() == Shape{weight.out()}, "linear: bias is ",
+                    bias.shape(), " but weight is ", Shape{weight.out(), weight.in()},
+                    "; bias must have weight's first size");
+  check<NotDifferentiable>(tracking<float>(cx, x, bias) == nullptr,
+                           "linear: packed weights have no gradient");
+  Tensor<float> y = cx.empty<float>(x.shape().with(-1, weight.out()));  // [..., out]
+  kernels::packed_linear(cx.threads(), weight, x.view(), {bias.data(), activation, {}}, y.view());
   return y;
 }
 

@@ -1,0 +1,176 @@
+// The float kernels of every instruction set, and the table of those in use. Users compile for the
+// baseline: each set is compiled in a target region of its own, and chosen at run time.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "eigenformer/base/precision.hpp"
+#include "eigenformer/base/shape.hpp"
+#include "eigenformer/kernels/isa/isa.hpp"
+
+namespace eigenformer::kernels {
+
+/// 32 bits of an operand: one float, two bfloat16 or four bytes.
+using Word = std::uint32_t;
+
+/// One tile of a product of packed operands. What has no comment is explained in tile.inl.hpp.
+struct Tile {
+  Index k = 0;  ///< steps, of one word for each column
+  const Word* left = nullptr;
+  Index left_step = 0;  ///< words from one step to the next
+  const Word* right = nullptr;
+  Index right_step = 0;
+  float* c = nullptr;  ///< `[rows, columns]`, rows `stride` apart
+  Index stride = 0;
+  Index rows = 0;
+  Index columns = 0;
+  bool accumulate = false;              ///< c += instead of c =, without bias; not for bytes
+  const float* bias = nullptr;          ///< `[columns]`, or null
+  const Word* next = nullptr;           ///< memory that later tiles read,
+  Index next_step = 0;                  ///< of which each step brings so many words closer
+  const float* row_scale = nullptr;     ///< `[rows]` factors, or null; always there for bytes
+  const float* row_offset = nullptr;    ///< `[rows]`, bytes alone, as all that follow
+  const float* column_scale = nullptr;  ///< `[columns]`, readable up to a whole vector
+  const float* column_sum = nullptr;    ///< the same
+};
+
+/// How one arithmetic multiplies: `left_*` are the rows of the left operand as a tile takes them.
+struct Product {
+  Index rows;     ///< of the left operand in a strip
+  Index columns;  ///< of the widest tile
+  Index group;    ///< numbers in a word of the right operand
+  Index planes;   ///< words of the left operand for each of them
+  void (*tile)(const Tile& tile) noexcept;
+};
+
+/// One instruction set's kernels; their comments are where they are defined.
+struct Kernels {
+  Product float_product, bf16_product, int8_product;
+  bool pairs_attend;  ///< whether attention in bfloat16 is faster than in float
+  Index lanes;        ///< floats in a vector
+
+  void (*pack_words)(const Word* x, Index stride, Index rows, Index width, Index steps, Word* out,
+                     Index step) noexcept;
+  void (*bfloat16_row)(const float* x, Index n, Word* words) noexcept;
+  void (*pair_rows)(const float* even, const float* odd, Index n, Word* words) noexcept;
+  void (*signed_byte_row)(const float* x, Index n, Word* words, float* scale, float* sum) noexcept;
+  void (*left_bfloat16_row)(const float* x, Index n, Word* words, Index plane) noexcept;
+  void (*left_byte_row)(const float* x, Index n, Word* words, Index plane, float* scale,
+                        float* offset) noexcept;
+
+  void (*multiply)(const float* x, const float* y, float* product, Index n) noexcept;
+  void (*gelu)(const float* x, float* y, Index n) noexcept;
+  void (*gelu_tanh)(const float* x, float* y, Index n) noexcept;
+  void (*silu)(const float* x, float* y, Index n) noexcept;
+  void (*relu)(const float* x, float* y, Index n) noexcept;
+  float (*softmax_row)(const float* x, float* y, Index n, float* top) noexcept;
+  void (*softmax_columns)(const float* scores, Index keys, Index columns, Index step, float scale,
+                          Word* words, float* inverse_sums) noexcept;
+  void (*softmax_columns_in_pairs)(const float* scores, Index keys, Index columns, Index step,
+                                   float scale, Word* words, float* inverse_sums) noexcept;
+  float (*norm_row)(const float* x, const float* residual, const float* gamma, const float* beta,
+                    float eps, float* y, float* sum, Index n) noexcept;
+
+  [[nodiscard]] constexpr const Product& product(Precision precision) const noexcept {
+    return precision == Precision::bf16   ? bf16_product
+           : precision == Precision::int8 ? int8_product
+                                          : float_product;
+  }
+};
+
+#if defined(__clang__)
+#define EIGENFORMER_UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define EIGENFORMER_UNROLL _Pragma("GCC unroll 16")
+#endif
+
+namespace baseline {
+#define EIGENFORMER_NATIVE_WORDS 0
+#define EIGENFORMER_VECTOR_BYTES 16
+#if defined(__aarch64__)
+#define EIGENFORMER_TILE_ROWS 8
+#define EIGENFORMER_TILE_VECTORS 3
+#else
+#define EIGENFORMER_TILE_ROWS 6
+#define EIGENFORMER_TILE_VECTORS 2
+#endif
+#include "eigenformer/kernels/isa/table.inl.hpp"
+}  // namespace baseline
+
+#if defined(__x86_64__)
+
+#if defined(__clang__)
+#pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
+#else
+#pragma GCC push_options
+#pragma GCC target("avx2,fma")
+#endif
+namespace avx2 {
+#define EIGENFORMER_NATIVE_WORDS 0
+#define EIGENFORMER_VECTOR_BYTES 32
+#define EIGENFORMER_TILE_ROWS 6
+#define EIGENFORMER_TILE_VECTORS 2
+#include "eigenformer/kernels/isa/table.inl.hpp"
+}  // namespace avx2
+#if defined(__clang__)
+#pragma clang attribute pop
+#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,fma"))), \
+                             apply_to = function)
+#else
+#pragma GCC pop_options
+#pragma GCC push_options
+#pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,fma")
+#endif
+namespace avx512 {
+#define EIGENFORMER_NATIVE_WORDS 1
+#define EIGENFORMER_VECTOR_BYTES 64
+#define EIGENFORMER_TILE_ROWS 8
+#define EIGENFORMER_TILE_VECTORS 3
+#include "eigenformer/kernels/isa/table.inl.hpp"
+
+/// The table without the products that an older machine lacks.
+[[nodiscard]] constexpr Kernels older(bool bytes) noexcept {
+  Kernels kernels = table;
+  kernels.bf16_product = avx2::table.bf16_product;
+  kernels.left_bfloat16_row = avx2::table.left_bfloat16_row;
+  kernels.pairs_attend = false;
+  if (!bytes) {
+    kernels.int8_product = avx2::table.int8_product;
+    kernels.left_byte_row = avx2::table.left_byte_row;
+  }
+  return kernels;
+}
+inline constexpr Kernels table_without_pairs = older(true);
+inline constexpr Kernels table_without_words = older(false);
+}  // namespace avx512
+#if defined(__clang__)
+#pragma clang attribute pop
+#else
+#pragma GCC pop_options
+#endif
+
+#endif  // __x86_64__
+
+#undef EIGENFORMER_UNROLL
+
+/// The kernels of one instruction set.
+[[nodiscard]] inline const Kernels& kernels_of(Isa isa) noexcept {
+  switch (isa) {
+#if defined(__x86_64__)
+    case Isa::avx512_bf16: return avx512::table;
+    case Isa::avx512_vnni: return avx512::table_without_pairs;
+    case Isa::avx512: return avx512::table_without_words;
+    case Isa::avx2: return avx2::table;
+#endif
+    default: return baseline::table;
+  }
+}
+
+/// The kernels in use.
+[[nodiscard]] inline const Kernels& active_kernels() {
+  static const Kernels& kernels = kernels_of(active_isa());
+  return kernels;
+}
+
+}  // namespace eigenformer::kernels

@@ -1,0 +1,124 @@
+// Work on rows: activations, softmax, layer normalisation. No guard: see vector.inl.hpp.
+
+#define EIGENFORMER_MAP(name, function)                                       \
+  inline void name(const float* x, float* y, Index n) noexcept {              \
+    Index i = 0;                                                              \
+    for (; i + lanes <= n; i += lanes) store(y + i, function(load(x + i)));   \
+    if (i < n) store_up_to(y + i, function(load_up_to(x + i, n - i)), n - i); \
+  }
+EIGENFORMER_MAP(gelu, gelu_of)
+EIGENFORMER_MAP(gelu_tanh, gelu_tanh_of)
+EIGENFORMER_MAP(silu, silu_of)
+EIGENFORMER_MAP(relu, relu_of)
+#undef EIGENFORMER_MAP
+
+/// product = x y
+inline void multiply(const float* x, const float* y, float* product, Index n) noexcept {
+  Index i = 0;
+  for (; i + lanes <= n; i += lanes) store(product + i, load(x + i) * load(y + i));
+  for (; i < n; ++i) product[i] = x[i] * y[i];
+}
+
+/// y = softmax(x); returns the sum of exp(x - max) and sets `top` to max.
+inline float softmax_row(const float* x, float* y, Index n, float* top) noexcept {
+  float most = -__builtin_inff();
+  Vector mosts = Vector{} + most;
+  Index i = 0;
+  for (; i + lanes <= n; i += lanes) {
+    const Vector v = load(x + i);
+    mosts = v > mosts ? v : mosts;
+  }
+  for (Index j = 0; j < lanes; ++j) most = mosts[j] > most ? mosts[j] : most;
+  for (; i < n; ++i) most = x[i] > most ? x[i] : most;
+  Vector sums{};
+  for (i = 0; i + lanes <= n; i += lanes) {
+    const Vector e = exp_of(load(x + i) - most);
+    store(y + i, e);
+    sums += e;
+  }
+  float sum = sum_of(sums);
+  if (i < n) {
+    const Vector e = exp_of(load_up_to(x + i, n - i) - most);
+    store_up_to(y + i, e, n - i);
+    for (Index j = 0; j < n - i; ++j) sum += e[j];
+  }
+  const float scale = 1.0f / sum;
+  for (i = 0; i + lanes <= n; i += lanes) store(y + i, load(y + i) * scale);
+  for (; i < n; ++i) y[i] *= scale;
+  *top = most;
+  return sum;
+}
+
+/// Softmax down the columns of scores `[keys][step]`, without the division by the sum: exp(scale (x
+/// - max)) as words, `inverse_sums` for each column. Columns up to the next whole vector are
+/// computed. With `pairs`, words of two bfloat16 `[(keys + 1) / 2][step]`; else floats. May be in
+/// place.
+template <bool pairs>
+inline void softmax_columns(const float* scores, Index keys, Index columns, Index step, float scale,
+                            Word* words, float* inverse_sums) noexcept {
+  for (Index column = 0; column < columns; column += lanes) {
+    const float* x = scores + column;
+    Vector top = load(x);
+    for (Index key = 1; key < keys; ++key) {
+      const Vector v = load(x + key * step);
+      top = v > top ? v : top;
+    }
+    Vector sum{};
+    if constexpr (pairs) {
+      for (Index key = 0; key < keys; key += 2) {
+        const Vector even = exp_of((load(x + key * step) - top) * scale);
+        const Vector odd =
+            key + 1 < keys ? exp_of((load(x + (key + 1) * step) - top) * scale) : Vector{};
+        sum += even + odd;
+        // Rounded half up: all are numbers from 0 to 1.
+        const Integers low = (((Integers)even + 0x8000) >> 16) & 0xffff;
+        const Integers high = ((Integers)odd + 0x8000) & static_cast<std::int32_t>(0xffff0000);
+        const Integers both = low | high;
+        __builtin_memcpy(words + key / 2 * step + column, &both, sizeof(both));
+      }
+    } else {
+      for (Index key = 0; key < keys; ++key) {
+        const Vector e = exp_of((load(x + key * step) - top) * scale);
+        sum += e;
+        __builtin_memcpy(words + key * step + column, &e, sizeof(e));
+      }
+    }
+    store(inverse_sums + column, 1.0f / sum);
+  }
+}
+
+/// y = (s - mean) / sqrt(variance + eps) gamma + beta over the n numbers of s = x + residual, where
+/// `residual` may be null. `sum` gets s, unless null. Returns 1 / sqrt(variance + eps).
+inline float norm_row(const float* x, const float* residual, const float* gamma, const float* beta,
+                      float eps, float* y, float* sum, Index n) noexcept {
+  Vector sums{};
+  Index i = 0;
+  for (; i + lanes <= n; i += lanes) {
+    Vector v = load(x + i);
+    if (residual != nullptr) v += load(residual + i);
+    if (sum != nullptr) store(sum + i, v);
+    store(y + i, v);
+    sums += v;
+  }
+  float mean = sum_of(sums);
+  for (; i < n; ++i) {
+    y[i] = residual == nullptr ? x[i] : x[i] + residual[i];
+    if (sum != nullptr) sum[i] = y[i];
+    mean += y[i];
+  }
+  mean /= static_cast<float>(n);
+  sums = Vector{};
+  for (i = 0; i + lanes <= n; i += lanes) {
+    const Vector d = load(y + i) - mean;
+    sums += d * d;
+  }
+  float variance = sum_of(sums);
+  for (; i < n; ++i) variance += (y[i] - mean) * (y[i] - mean);
+  variance /= static_cast<float>(n);
+  const float scale = 1.0f / __builtin_sqrtf(variance + eps);
+  for (i = 0; i + lanes <= n; i += lanes) {
+    store(y + i, (load(y + i) - mean) * scale * load(gamma + i) + load(beta + i));
+  }
+  for (; i < n; ++i) y[i] = (y[i] - mean) * scale * gamma[i] + beta[i];
+  return scale;
+}

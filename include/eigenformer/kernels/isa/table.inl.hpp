@@ -1,0 +1,39 @@
+// All kernels of one instruction set. No guard: see vector.inl.hpp.
+// Each of these builds on the ones before it:
+// clang-format off
+#include "eigenformer/kernels/isa/vector.inl.hpp"
+#include "eigenformer/kernels/isa/math.tmp.inl.hpp"
+#include "eigenformer/kernels/isa/tile.inl.hpp"
+#include "eigenformer/kernels/isa/pack.inl.hpp"
+#include "eigenformer/kernels/isa/rows.inl.hpp"
+// clang-format on
+
+template <class Arithmetic>
+inline constexpr Product product_of{tile_rows, tile_vectors* lanes, Arithmetic::group,
+                                    Arithmetic::left_words, multiply_tile<Arithmetic>};
+
+inline constexpr Kernels table{product_of<FloatWords>,
+                               product_of<BFloat16Words>,
+                               product_of<ByteWords>,
+                               EIGENFORMER_NATIVE_WORDS != 0,
+                               lanes,
+                               pack_words,
+                               bfloat16_row,
+                               pair_rows,
+                               signed_byte_row,
+                               left_bfloat16_row,
+                               left_byte_row,
+                               multiply,
+                               gelu,
+                               gelu_tanh,
+                               silu,
+                               relu,
+                               softmax_row,
+                               softmax_columns<false>,
+                               softmax_columns<true>,
+                               norm_row};
+
+#undef EIGENFORMER_NATIVE_WORDS
+#undef EIGENFORMER_VECTOR_BYTES
+#undef EIGENFORMER_TILE_ROWS
+#undef EIGENFORMER_TILE_VECTORS

@@ -1,0 +1,227 @@
+// Tiles of products, written once over vectors and kinds of arithmetic. No guard: see
+// vector.inl.hpp.
+//
+// Operands are sequences of 32-bit words: one float, two bfloat16 or four 8-bit integers that
+// follow each other along k. The left operand is read one word for each row, the right one a vector
+// of words, one for each column. An arithmetic says how words multiply:
+//   Sum           what is summed up, one number for each column
+//   left_words    words that a step reads for each row, in planes
+//   left, right   one step's operands, ready to multiply
+//   add_product   sum += left right
+
+/// One float in a word.
+struct FloatWords {
+  using Sum = Vector;
+  using Right = Vector;
+  static constexpr Index group = 1;
+  static constexpr Index left_words = 1;
+  [[gnu::always_inline]] static float left(const Word* a, Index) noexcept {
+    float x;
+    __builtin_memcpy(&x, a, sizeof(x));
+    return x;
+  }
+  [[gnu::always_inline]] static Right right(const Word* b) noexcept {
+    Right r;
+    __builtin_memcpy(&r, b, sizeof(r));
+    return r;
+  }
+  [[gnu::always_inline]] static void add_product(Sum& sum, float left, Right right) noexcept {
+    sum += left * right;
+  }
+};
+
+[[gnu::always_inline]] inline Integers load_words(const Word* from) noexcept {
+  Integers v;
+  __builtin_memcpy(&v, from, sizeof(v));
+  return v;
+}
+
+#if EIGENFORMER_NATIVE_WORDS
+
+/// Two bfloat16 in a word, multiplied and added by one instruction.
+struct BFloat16Words {
+  using Sum = Vector;
+  using Right = Integers;
+  static constexpr Index group = 2;
+  static constexpr Index left_words = 1;
+  [[gnu::always_inline]] static Integers left(const Word* a, Index) noexcept {
+    return Integers{} + static_cast<std::int32_t>(*a);
+  }
+  [[gnu::always_inline]] static Right right(const Word* b) noexcept { return load_words(b); }
+  [[gnu::always_inline]] static void add_product(Sum& sum, Integers left, Right right) noexcept {
+    asm("vdpbf16ps %2, %1, %0" : "+v"(sum) : "v"(left), "v"(right));
+  }
+};
+
+/// Four bytes in a word, unsigned on the left and signed on the right.
+struct ByteWords {
+  using Sum = Integers;
+  using Right = Integers;
+  static constexpr Index group = 4;
+  static constexpr Index left_words = 1;
+  [[gnu::always_inline]] static Integers left(const Word* a, Index) noexcept {
+    return Integers{} + static_cast<std::int32_t>(*a);
+  }
+  [[gnu::always_inline]] static Right right(const Word* b) noexcept { return load_words(b); }
+  // Not the intrinsic: GCC 12 moves every sum to the stack and back round it.
+  [[gnu::always_inline]] static void add_product(Sum& sum, Integers left, Right right) noexcept {
+    asm("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(left), "v"(right));
+  }
+};
+
+#else
+
+/// Two bfloat16 in a word on the right; on the left two floats that hold bfloat16.
+struct BFloat16Words {
+  using Sum = Vector;
+  struct Pair {
+    Vector even, odd;
+  };
+  struct LeftPair {
+    float even, odd;
+  };
+  using Right = Pair;
+  static constexpr Index group = 2;
+  static constexpr Index left_words = 2;
+  [[gnu::always_inline]] static LeftPair left(const Word* a, Index plane) noexcept {
+    return {FloatWords::left(a, plane), FloatWords::left(a + plane, plane)};
+  }
+  [[gnu::always_inline]] static Right right(const Word* b) noexcept {
+    const Integers words = load_words(b);
+    return {(Vector)(words << 16), (Vector)(words & static_cast<std::int32_t>(0xffff0000))};
+  }
+  [[gnu::always_inline]] static void add_product(Sum& sum, LeftPair left,
+                                                 const Right& right) noexcept {
+    sum += left.even * right.even;
+    sum += left.odd * right.odd;
+  }
+};
+
+/// Four bytes in a word on the right; on the left two words, each of two 16-bit integers: the even
+/// bytes and the odd ones. All products are exact, with nothing to saturate.
+struct ByteWords {
+  using Sum = Integers;
+  using Shorts [[gnu::vector_size(EIGENFORMER_VECTOR_BYTES)]] = std::int16_t;
+  struct Pair {
+    Shorts even, odd;
+  };
+  using Right = Pair;
+  static constexpr Index group = 4;
+  static constexpr Index left_words = 2;
+  [[gnu::always_inline]] static Pair left(const Word* a, Index plane) noexcept {
+    return {(Shorts)(Integers{} + static_cast<std::int32_t>(a[0])),
+            (Shorts)(Integers{} + static_cast<std::int32_t>(a[plane]))};
+  }
+  [[gnu::always_inline]] static Right right(const Word* b) noexcept {
+    const auto bytes = (Shorts)load_words(b);
+    return {(Shorts)(bytes << 8) >> 8, bytes >> 8};
+  }
+  /// In each word the sum of the products of both halves.
+  [[gnu::always_inline]] static Integers multiply_halves(Shorts a, Shorts b) noexcept {
+#if defined(__x86_64__) && EIGENFORMER_VECTOR_BYTES == 32
+    return (Integers)__builtin_ia32_pmaddwd256(a, b);
+#elif defined(__x86_64__)
+    return (Integers)__builtin_ia32_pmaddwd128(a, b);
+#else
+    const auto x = (Integers)a;
+    const auto y = (Integers)b;
+    return ((x << 16) >> 16) * ((y << 16) >> 16) + (x >> 16) * (y >> 16);
+#endif
+  }
+  [[gnu::always_inline]] static void add_product(Sum& sum, const Pair& left,
+                                                 const Right& right) noexcept {
+    sum += multiply_halves(left.even, right.even) + multiply_halves(left.odd, right.odd);
+  }
+};
+
+#endif
+
+/// The tile of `rows` x `vectors` whole vectors. All its sums stay in registers.
+template <class Arithmetic, int rows, int vectors>
+inline void tile_of_size(const Tile& t) noexcept {
+  using Sum = typename Arithmetic::Sum;
+  constexpr bool is_float = __is_same(Sum, Vector);
+  Sum sums[rows][vectors] = {};
+  if constexpr (is_float) {
+    const float* from = t.accumulate ? t.c : t.bias;
+    const Index step = t.accumulate ? t.stride : 0;
+    EIGENFORMER_UNROLL
+    for (int i = 0; i < rows; ++i) {
+      if (from == nullptr || i >= t.rows) break;
+      EIGENFORMER_UNROLL
+      for (int v = 0; v < vectors; ++v) sums[i][v] = load(from + i * step + v * lanes);
+    }
+  }
+  const Index plane = t.left_step / Arithmetic::left_words;
+  const Word* a = t.left;
+  const Word* b = t.right;
+  const Word* next = t.next;
+  for (Index p = 0; p < t.k; ++p) {
+    typename Arithmetic::Right right[vectors];
+    EIGENFORMER_UNROLL
+    for (int v = 0; v < vectors; ++v) {
+      right[v] = Arithmetic::right(b + v * lanes);
+      __builtin_prefetch(next + v * (t.next_step / vectors), 0, 2);
+    }
+    EIGENFORMER_UNROLL
+    for (int i = 0; i < rows; ++i) {
+      const auto left = Arithmetic::left(a + i, plane);
+      EIGENFORMER_UNROLL
+      for (int v = 0; v < vectors; ++v) Arithmetic::add_product(sums[i][v], left, right[v]);
+    }
+    a += t.left_step;
+    b += t.right_step;
+    next += t.next_step;
+  }
+  EIGENFORMER_UNROLL
+  for (int i = 0; i < rows; ++i) {
+    if (i >= t.rows) break;
+    EIGENFORMER_UNROLL
+    for (int v = 0; v < vectors; ++v) {
+      Vector result;
+      if constexpr (is_float) {
+        result = sums[i][v];
+        if (t.row_scale != nullptr) result *= t.row_scale[i];
+      } else {
+        // x = row offset + row scale u and w = column scale s, so the sum over k of x w is:
+        result = (__builtin_convertvector(sums[i][v], Vector) * t.row_scale[i] +
+                  load(t.column_sum + v * lanes) * t.row_offset[i]) *
+                 load(t.column_scale + v * lanes);
+        if (t.bias != nullptr) result += load(t.bias + v * lanes);
+      }
+      store(t.c + i * t.stride + v * lanes, result);
+    }
+  }
+}
+
+/// The smallest tile that covers what is there.
+template <class Arithmetic>
+inline void multiply_tile(const Tile& t) noexcept {
+  if (t.columns % lanes != 0) {  // beside the end, in memory of its own
+    float c[tile_rows * tile_vectors * lanes];
+    float bias[tile_vectors * lanes] = {};
+    Tile whole = t;
+    whole.c = c;
+    whole.stride = tile_vectors * lanes;
+    whole.columns = (t.columns + lanes - 1) / lanes * lanes;
+    const auto bytes = static_cast<std::size_t>(t.columns) * sizeof(float);
+    if (t.bias != nullptr) whole.bias = bias, __builtin_memcpy(bias, t.bias, bytes);
+    for (Index i = 0; i < t.rows && t.accumulate; ++i) {
+      __builtin_memcpy(c + i * whole.stride, t.c + i * t.stride, bytes);
+    }
+    multiply_tile<Arithmetic>(whole);
+    for (Index i = 0; i < t.rows; ++i) {
+      __builtin_memcpy(t.c + i * t.stride, c + i * whole.stride, bytes);
+    }
+    return;
+  }
+  if (t.columns == tile_vectors * lanes) {
+    if (t.rows <= tile_rows / 4) return tile_of_size<Arithmetic, tile_rows / 4, tile_vectors>(t);
+    if (t.rows <= tile_rows / 2) return tile_of_size<Arithmetic, tile_rows / 2, tile_vectors>(t);
+    return tile_of_size<Arithmetic, tile_rows, tile_vectors>(t);
+  }
+  if constexpr (tile_vectors > 2) {
+    if (t.columns == 2 * lanes) return tile_of_size<Arithmetic, tile_rows, 2>(t);
+  }
+  return tile_of_size<Arithmetic, tile_rows, 1>(t);
+}
