@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstring>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -33,10 +34,15 @@ bool is_masked_lm(const ef::RobertaConfig& config) {
   return !config.architectures.empty() && config.architectures[0].ends_with("ForMaskedLM");
 }
 
-/// The forward pass that is measured; made once for each scalar, when its first row runs.
+using Forward = std::function<void(ef::Context&, const ef::Batch&)>;
+
+/// The forward pass that is measured; made once for each precision, when its first row runs.
 template <class Scalar>
-const std::function<void(ef::Context&, const ef::Batch&)>& forward() {
-  static const auto made = []() -> std::function<void(ef::Context&, const ef::Batch&)> {
+const Forward& forward(ef::Precision precision) {
+  static std::map<ef::Precision, Forward> made;
+  Forward& kept = made[precision];
+  if (kept) return kept;
+  kept = [&]() -> Forward {
     const auto hold = [](auto model) {
       return [model = std::make_shared<decltype(model)>(std::move(model))](ef::Context& cx,
                                                                            const ef::Batch& batch) {
@@ -44,11 +50,19 @@ const std::function<void(ef::Context&, const ef::Batch&)>& forward() {
       };
     };
     const ef::RobertaConfig config = config_of_model();
-    if (model_folder.empty()) return hold(ef::RobertaModel<Scalar>(config, /*pooler=*/false));
-    if (!is_masked_lm(config)) return hold(ef::RobertaModel<Scalar>::from_pretrained(model_folder));
-    return hold(ef::RobertaForMaskedLM<Scalar>::from_pretrained(model_folder));
+    const ef::LoadOptions options{.precision = precision, .pack = true};
+    if (model_folder.empty()) {
+      ef::RobertaModel<Scalar> model(config, /*pooler=*/false);
+      ef::ThreadPool threads;
+      model.pack(threads, precision);
+      return hold(std::move(model));
+    }
+    if (!is_masked_lm(config)) {
+      return hold(ef::RobertaModel<Scalar>::from_pretrained(model_folder, options));
+    }
+    return hold(ef::RobertaForMaskedLM<Scalar>::from_pretrained(model_folder, options));
   }();
-  return made;
+  return kept;
 }
 
 /// Useful floating-point operations of one forward pass over `batch`.
@@ -65,7 +79,7 @@ double operations(const ef::RobertaConfig& config, const ef::Batch& batch) {
 }
 
 template <class Scalar>
-void run(benchmark::State& state, int texts, int length, int threads) {
+void run(benchmark::State& state, ef::Precision precision, int texts, int length, int threads) {
   const ef::RobertaConfig config = config_of_model();
   ef::Batch batch;
   for (int i = 0; i < texts; ++i) {
@@ -77,11 +91,12 @@ void run(benchmark::State& state, int texts, int length, int threads) {
     batch.add(ids);
   }
   ef::Context cx(threads);
-  forward<Scalar>()(cx, batch);
+  const Forward& pass = forward<Scalar>(precision);
+  pass(cx, batch);
   // Rates by the wall clock: with several threads the caller's CPU time is not the cost, and
   // UseRealTime() would change the row's name.
   const auto start = std::chrono::steady_clock::now();
-  for ([[maybe_unused]] auto _ : state) forward<Scalar>()(cx, batch);
+  for ([[maybe_unused]] auto _ : state) pass(cx, batch);
   const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
   const double passes = static_cast<double>(state.iterations()) / elapsed.count();
   state.counters["tokens/s"] = passes * static_cast<double>(batch.tokens());
@@ -89,7 +104,7 @@ void run(benchmark::State& state, int texts, int length, int threads) {
 }
 
 template <class Scalar>
-void add_rows(const std::string& precision) {
+void add_rows(const std::string& precision, ef::Precision packed) {
   const auto most = static_cast<int>(config_of_model().max_tokens());
   for (const int threads : {1, 2}) {
     for (const auto& [texts, length] :
@@ -97,9 +112,8 @@ void add_rows(const std::string& precision) {
       if (length > most) continue;
       const std::string name = "bench_model/" + precision + "/" + std::to_string(texts) + "/" +
                                std::to_string(length) + "/" + std::to_string(threads);
-      benchmark::RegisterBenchmark(name.c_str(), [texts = texts, length = length,
-                                                  threads](auto& state) {
-        run<Scalar>(state, texts, length, threads);
+      benchmark::RegisterBenchmark(name.c_str(), [=, texts = texts, length = length](auto& state) {
+        run<Scalar>(state, packed, texts, length, threads);
       })->Unit(benchmark::kMillisecond);
     }
   }
@@ -117,8 +131,10 @@ int main(int argc, char** argv) {
   }
   int count = static_cast<int>(rest.size());
   try {
-    add_rows<float>("float");
-    add_rows<double>("double");
+    add_rows<float>("float", ef::Precision::full);
+    add_rows<float>("bf16", ef::Precision::bf16);
+    add_rows<float>("int8", ef::Precision::int8);
+    add_rows<double>("double", ef::Precision::full);
     benchmark::Initialize(&count, rest.data());
     if (benchmark::ReportUnrecognizedArguments(count, rest.data())) return 2;
     benchmark::RunSpecifiedBenchmarks();

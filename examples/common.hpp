@@ -18,6 +18,7 @@
 #include <CLI/CLI.hpp>
 
 #include "eigenformer/autograd/context.hpp"
+#include "eigenformer/base/precision.hpp"
 #include "eigenformer/io/json.hpp"
 #include "eigenformer/tokenizers/tokenizer.hpp"
 
@@ -68,13 +69,15 @@ class Program {
     app.add_option("--input", input_, "file with one input per line; default: standard input");
     app.add_flag("--json", json, "one JSON object per input");
     app.add_option("--output", output, "file for arrays, as safetensors");
-    app.add_option("--precision", precision_, "arithmetic: float or double")
-        ->check(CLI::IsMember({"float", "double"}))
+    app.add_option("--precision", precision_, "arithmetic, and how weights are kept")
+        ->check(CLI::IsMember({"float", "double", "bf16", "int8"}))
         ->capture_default_str();
     app.add_option("--threads", threads_, "default: the physical cores that may be used")
         ->check(CLI::Range(1, 4096));
-    app.add_option("--isa", isa_, "instruction set: scalar, avx2 or avx512; default: the best")
-        ->check(CLI::IsMember({"scalar", "avx2", "avx512"}));
+    std::vector<std::string> sets;
+    for (const ef::Isa isa : ef::every_isa) sets.emplace_back(ef::name_of(isa));
+    app.add_option("--isa", isa_, "instruction set; default: the best that the machine has")
+        ->check(CLI::IsMember(sets));
     app.add_option("--max-length", max_length, "truncate to this many tokens, special ones counted")
         ->check(CLI::Range(1, 1 << 30));
   }
@@ -112,6 +115,13 @@ class Program {
       std::fprintf(stderr, "error: %s\n", message.c_str());
       return 1;
     }
+  }
+
+  /// What --precision says about the weights of models of float.
+  [[nodiscard]] ef::Precision precision() const {
+    return precision_ == "bf16"   ? ef::Precision::bf16
+           : precision_ == "int8" ? ef::Precision::int8
+                                  : ef::Precision::full;
   }
 
   /// Calls body.operator()<Scalar>() with the scalar that --precision names.

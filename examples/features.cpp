@@ -45,6 +45,12 @@ bool has_masked_lm_head(const ef::RobertaConfig& config) {
   return masked_lm;
 }
 
+/// Whether a pooler is among what the masked language model had no place for.
+bool has_pooler(const ef::LoadReport& report) {
+  return std::any_of(report.unexpected.begin(), report.unexpected.end(),
+                     [](const auto& name) { return name.find("pooler.") != std::string::npos; });
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -53,11 +59,17 @@ int main(int argc, char** argv) {
   return program.run(argc, argv, [&] {
     program.with_scalar([&]<class Scalar>() {
       const auto tokenizer = ef::Tokenizer::from_pretrained(program.model);
-      const auto encoder = ef::RobertaModel<Scalar>::from_pretrained(program.model);
+      const ef::LoadOptions options{.precision = program.precision(), .pack = true};
+      const auto config = ef::RobertaConfig::from_pretrained(program.model);
       std::optional<ef::RobertaForMaskedLM<Scalar>> masked_lm;
-      if (has_masked_lm_head(encoder.config())) {
-        masked_lm = ef::RobertaForMaskedLM<Scalar>::from_pretrained(program.model);
+      std::optional<ef::RobertaModel<Scalar>> with_pooler;
+      if (has_masked_lm_head(config)) {
+        masked_lm = ef::RobertaForMaskedLM<Scalar>::from_pretrained(program.model, options);
       }
+      if (!masked_lm || has_pooler(masked_lm->load_report())) {
+        with_pooler = ef::RobertaModel<Scalar>::from_pretrained(program.model, options);
+      }
+      const ef::RobertaModel<Scalar>& encoder = with_pooler ? *with_pooler : masked_lm->roberta();
       ef::Context cx = program.context();
       Arrays arrays;
       std::vector<ef::Index> sizes;

@@ -45,7 +45,8 @@ int main(int argc, char** argv) {
   program.app.add_option("--target", options.targets, "consider only this token (repeatable)");
   return program.run(argc, argv, [&] {
     program.with_scalar([&]<class Scalar>() {
-      auto fill = ef::BasicFillMask<Scalar>::from_pretrained(program.model, program.context());
+      auto fill = ef::BasicFillMask<Scalar>::from_pretrained(program.model, program.context(),
+                                                             program.precision());
       const ef::Index most = fill.model().config().max_tokens();
       program.for_each_line([&](const Line& line) {
         const auto masks = fill.all(program.encode(fill.tokenizer(), line, most), options);

@@ -26,6 +26,11 @@ holds last_hidden_state.1 F32 "7,$hidden"
 expect 0 --precision double --output "$scratch/features.safetensors" 'God'
 holds last_hidden_state.0 F64 "3,$hidden"
 
+for precision in bf16 int8; do
+  expect 0 --precision $precision --output "$scratch/features.safetensors" 'God'
+  holds last_hidden_state.0 F32 "3,$hidden"
+done
+
 # What a run leaves does not depend on its threads.
 for threads in 1 3; do
   expect 0 --threads $threads --input "$scratch/lines" --output "$scratch/$threads.safetensors"

@@ -230,8 +230,9 @@ void on_ranges(ThreadPool* pool, Index n, Index grain, Function&& f) {
   const Index strips = divided_up(x.rows, how.rows);
   const Index strip_size = how.planes * how.rows * weight.steps();
   Word* const words = scratch<Word, Scratch::left>(strips * strip_size);
-  float* const scale = scratch<float, Scratch::row_scale>(2 * x.rows);
-  float* const offset = scale + x.rows;
+  const bool bytes = weight.precision() == Precision::int8;
+  float* const scale = bytes ? scratch<float, Scratch::row_scale>(2 * x.rows) : nullptr;
+  float* const offset = bytes ? scale + x.rows : nullptr;
   on_ranges(pool, strips, 4, [&](Index begin, Index end) {
     const Index stride = rounded_up(weight.steps(), 8);
     const Index plane = how.rows * stride;
