@@ -25,9 +25,12 @@ namespace {
 using Positions = std::vector<ef::Index>;
 using Forward = std::function<void(ef::Context&, const ef::Batch&, const Positions&)>;
 
-ef::LoadOptions load_options(const std::string& precision) {
-  if (precision != "float") ef::fail<ef::ConfigError>("no such precision yet: ", precision);
-  return {};
+/// Packed while loading: for inference the numbers themselves are not needed.
+ef::LoadOptions load_options(const std::string& word) {
+  for (const auto precision : {ef::Precision::full, ef::Precision::bf16, ef::Precision::int8}) {
+    if (word == name_of(precision)) return {.precision = precision, .pack = true};
+  }
+  ef::fail<ef::ConfigError>("precision ", word, " is none of float, bf16 and int8");
 }
 
 Forward load(const std::string& folder, const std::string& precision, const std::string& task) {
