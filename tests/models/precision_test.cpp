@@ -158,3 +158,21 @@ TEST(ReducedPrecision, PackedModelsHaveNoNumbersToTrainOrSave) {
   EXPECT_THROW(ef::RobertaModel<double>(small_config()).pack(cx.threads(), Precision::bf16),
                ef::ConfigError);
 }
+
+TEST(LastLayer, RowsAskedForAreThoseOfAllRows) {
+  ef::Context cx(2);
+  const ef::Batch batch = some_texts();
+  const std::vector<Index> rows{0, 3, 127, 128, 140, 187};  // of texts 0, 1, 2 and 3
+  const ef::RobertaModel<float> model(small_config(), /*pooler=*/false);
+  const ef::Tensor<float> all = model(cx, batch);
+  const ef::Tensor<float> some = model(cx, batch, rows);
+  ASSERT_EQ(some.shape(), ef::Shape({6, 192}));
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    EXPECT_TRUE(
+        (some.matrix().row(static_cast<Index>(i)).array() == all.matrix().row(rows[i]).array())
+            .all());
+  }
+  EXPECT_EQ(model(cx, batch, std::vector<Index>{}).size(0), 0);
+  EXPECT_THROW((void)model(cx, batch, std::vector<Index>{188}), ef::ShapeError);
+  EXPECT_THROW((void)model(cx, batch, std::vector<Index>{-1}), ef::ShapeError);
+}

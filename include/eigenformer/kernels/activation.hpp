@@ -94,12 +94,22 @@ void activate(Activation activation, const Scalar* x, Scalar* y, Index n) noexce
       case Activation::gelu_tanh: return kernels.gelu_tanh(x, y, n);
       case Activation::relu: return kernels.relu(x, y, n);
       case Activation::silu: return kernels.silu(x, y, n);
+      case Activation::tanh: return kernels.tanh(x, y, n);
       default: break;
     }
   }
   detail::with_activation<Scalar>(activation, [&](auto f) {
     for (Index i = 0; i < n; ++i) y[i] = f.value(x[i]);
   });
+}
+
+/// y = gelu(x) within 2e-5, and to the digits of bfloat16 where it is larger than 1e-3.
+template <class Scalar>
+void approximate_gelu(const Scalar* x, Scalar* y, Index n) noexcept {
+  if constexpr (std::is_same_v<Scalar, float>)
+    active_kernels().gelu_approx(x, y, n);
+  else
+    activate(Activation::gelu, x, y, n);
 }
 
 /// dx = f'(x) dy for n numbers; dx may be dy.

@@ -27,6 +27,7 @@ struct Epilogue {
   const Scalar* bias = nullptr;  ///< `[out]`, or null
   Activation activation = Activation::none;
   MatrixView<Scalar> pre_activation = {};  ///< `[m, out]`: kept for the backward pass, or empty
+  bool approximate = false;                ///< y need not have more digits than bfloat16
 };
 
 namespace detail {
@@ -55,7 +56,10 @@ void finish_tile(const Epilogue<Scalar>& epilogue, MatrixView<Scalar> tile, Inde
     if (epilogue.pre_activation.data != nullptr) {
       std::copy_n(tile.row(i), tile.cols, epilogue.pre_activation.row(row + i) + column);
     }
-    activate(epilogue.activation, tile.row(i), tile.row(i), tile.cols);
+    if (epilogue.approximate && epilogue.activation == Activation::gelu)
+      approximate_gelu(tile.row(i), tile.row(i), tile.cols);
+    else
+      activate(epilogue.activation, tile.row(i), tile.row(i), tile.cols);
   }
 }
 
@@ -97,47 +101,42 @@ inline constexpr Index longest_piece = 1024;
 inline void multiply_panel(const Product& how, const Tile& tile, Index width, const Word* next,
                            const Epilogue<float>& epilogue, Index first_column) {
   const Index strips = divided_up(tile.rows, how.rows);
-  const Index strip_step = how.rows * how.planes;
-  const bool whole = how.group == 4;  // sums of bytes are not kept in c
-  const Index piece = whole ? std::max<Index>(tile.k, 1) : longest_piece;
-  for (Index begin = 0; begin < std::max<Index>(tile.k, 1); begin += piece) {
-    const Index k = std::min(piece, tile.k - begin);
+  const bool bytes = how.group == 4;  // whose sums are not kept in c
+  const Index piece = std::max<Index>(bytes ? tile.k : longest_piece, 1);
+  Tile t = tile;
+  t.left_step = how.rows * how.planes;
+  t.right_step = width;
+  for (Index begin = 0; begin == 0 || begin < tile.k; begin += piece) {
+    t.k = std::min(piece, tile.k - begin);
+    t.accumulate = tile.accumulate || begin > 0;
     // The first tiles of a piece bring the next one nearer, each a part of it.
-    const Word* const following = begin + k < tile.k ? tile.right + (begin + k) * width : next;
+    const Word* const following = begin + t.k < tile.k ? tile.right + (begin + t.k) * width : next;
     const Index helpers = std::clamp<Index>(strips, 1, column_unit);
     const Index help = following == nullptr ? 0 : width / helpers;
     for (Index strip = 0; strip < strips; ++strip) {
       const Index row = strip * how.rows;
-      Tile t = tile;
-      t.k = k;
-      t.left += strip * strip_step * tile.k + begin * strip_step;
-      t.left_step = strip_step;
-      t.right_step = width;
+      t.left = tile.left + (strip * tile.k + begin) * t.left_step;
       t.rows = std::min(how.rows, tile.rows - row);
-      t.accumulate = tile.accumulate || begin > 0;
-      if (t.row_scale != nullptr) {
-        t.row_scale += row;
-        t.row_offset += row;
+      if (bytes) {
+        t.row_scale = tile.row_scale + row;
+        t.row_offset = tile.row_offset + row;
       }
-      for (Index column = 0; column < tile.columns; column += how.columns) {
+      t.next_step = strip < helpers ? help : 0;
+      t.next = t.next_step > 0 ? following + strip * help * t.k : tile.right;
+      for (Index column = 0; column < tile.columns; column += how.columns, t.next_step = 0) {
         t.columns = std::min(how.columns, tile.columns - column);
         t.right = tile.right + begin * width + column;
         t.c = tile.c + row * tile.stride + column;
         if (tile.bias != nullptr) t.bias = tile.bias + column;
-        if (whole) {
+        if (bytes) {
           t.column_scale = tile.column_scale + column;
           t.column_sum = tile.column_sum + column;
         }
-        const bool helps = help > 0 && strip < helpers && column == 0;
-        t.next = helps ? following + strip * help * k : t.right;
-        t.next_step = helps ? help : 0;
         how.tile(t);
       }
-      if (begin + k >= tile.k) {
-        finish_tile(
-            epilogue,
-            MatrixView<float>{tile.c + row * tile.stride, t.rows, tile.columns, tile.stride}, row,
-            first_column);
+      if (begin + t.k >= tile.k) {
+        finish_tile(epilogue, {tile.c + row * tile.stride, t.rows, tile.columns, tile.stride}, row,
+                    first_column);
       }
     }
   }
@@ -224,7 +223,8 @@ void linear(ThreadPool& pool, MatrixView<const Scalar> x, MatrixView<const Scala
 
 /// The same with weights that were packed beforehand, in their arithmetic.
 inline void packed_linear(ThreadPool& pool, const PackedWeight& weight, MatrixView<const float> x,
-                          const Epilogue<float>& epilogue, MatrixView<float> y) {
+                          Epilogue<float> epilogue, MatrixView<float> y) {
+  epilogue.approximate = weight.precision() != Precision::full;
   const detail::PackedRows rows = detail::pack_left(&pool, weight, x);
   const Index panels = weight.panels();
   const bool bytes = weight.precision() == Precision::int8;

@@ -82,8 +82,9 @@ class PackedWeight {
     words_ = words;
     auto* const numbers = reinterpret_cast<float*>(words + padded() * steps_);
     if (input_scale != nullptr) {
-      for (Index p = 0; p < in_; ++p) {
-        numbers[2 * padded() + p] = input_scale[p] == 0 ? 0.0f : 1.0f / input_scale[p];
+      for (Index p = 0; p < multipliers(); ++p) {
+        const bool none = p >= in_ || input_scale[p] == 0;
+        numbers[2 * padded() + p] = none ? 0.0f : 1.0f / input_scale[p];
       }
     }
     parallel_for(pool, panels(), 1, [&](Index begin, Index end) {
@@ -107,9 +108,10 @@ class PackedWeight {
   [[nodiscard]] Index in() const noexcept { return in_; }
   [[nodiscard]] bool scales_inputs() const noexcept { return scales_inputs_; }
   [[nodiscard]] const Word* words() const noexcept { return words_; }
+  /// A multiple of 16: packs may lie one after the other.
   [[nodiscard]] Index size_in_words() const noexcept {
     const Index numbers = precision_ == Precision::int8 ? 2 * padded() : 0;
-    return padded() * steps_ + numbers + (scales_inputs_ ? in_ : 0);
+    return padded() * steps_ + numbers + multipliers();
   }
 
   /// Steps along k, of one word for each column.
@@ -139,6 +141,9 @@ class PackedWeight {
 
   [[nodiscard]] Index padded() const noexcept {
     return detail::rounded_up(out_, detail::column_unit);
+  }
+  [[nodiscard]] Index multipliers() const noexcept {
+    return scales_inputs_ ? detail::rounded_up(in_, detail::column_unit) : 0;
   }
   [[nodiscard]] const float* numbers() const noexcept {
     return reinterpret_cast<const float*>(words_ + padded() * steps_);

@@ -12,6 +12,7 @@
 
 #include "eigenformer/autograd/ops/rearrange.hpp"
 #include "eigenformer/models/loading.hpp"
+#include "eigenformer/models/packed_model.hpp"
 #include "eigenformer/models/roberta_config.hpp"
 #include "eigenformer/nn/embedding.hpp"
 #include "eigenformer/nn/encoder_layer.hpp"
@@ -148,12 +149,14 @@ class RobertaModel {
     if (pooler) pooler_.emplace(config, init);
   }
 
-  /// Loads a published folder, a headed one too. The pooler is there if the folder holds one, or
-  /// fresh with `initialize_missing_head`. Throws IoError, FormatError or ConfigError.
-  [[nodiscard]] static RobertaModel from_pretrained(const std::string& folder,
+  /// Loads a published folder or maps a packed file, a headed one too. The pooler is there if one
+  /// is held, or from a folder fresh with `initialize_missing_head`. Throws IoError, FormatError or
+  /// ConfigError.
+  [[nodiscard]] static RobertaModel from_pretrained(const std::string& path,
                                                     const LoadOptions& options = {}) {
-    const RobertaConfig config = RobertaConfig::from_pretrained(folder);
-    const Checkpoint checkpoint = Checkpoint::open(folder);
+    if (is_file(path)) return from_packed(open_packed<Scalar>(path, options));
+    const RobertaConfig config = RobertaConfig::from_pretrained(path);
+    const Checkpoint checkpoint = Checkpoint::open(path);
     const CheckpointKeys keys(checkpoint, "roberta");
     const bool pooler = options.initialize_missing_head || keys.contains("pooler.dense.weight");
     RobertaModel model(config, pooler, Initializer::none());
@@ -183,15 +186,22 @@ class RobertaModel {
 
   /// Writes config.json and model.safetensors, which transformers loads.
   void save_pretrained(const std::string& folder) const {
-    RobertaConfig config = config_;
-    config.architectures = {config.class_name("Model")};
-    config.dtype = saved_dtype<Scalar>;
-    save_model(*this, config.to_json(), folder);
+    save_model(*this, config_.saved_as("Model", saved_dtype<Scalar>), folder);
+  }
+  /// Writes a model that was packed as one file, which from_pretrained maps.
+  void save_packed(const std::string& path) const {
+    eigenformer::save_packed(*this, config_.saved_as("Model", saved_dtype<Scalar>), path);
   }
 
   /// Hidden states of the last layer, `[tokens, hidden]`.
   [[nodiscard]] Tensor<Scalar> operator()(Context& cx, const Batch& batch) const {
     return encode(cx, batch, {}, nullptr);
+  }
+
+  /// The same for some rows of the batch alone, in rising order: `[rows, hidden]`.
+  [[nodiscard]] Tensor<Scalar> operator()(Context& cx, const Batch& batch,
+                                          std::span<const Index> rows) const {
+    return encode(cx, batch, {}, nullptr, rows);
   }
 
   /// The same with the pooler's output, and every layer's states and probabilities on request.
@@ -219,23 +229,34 @@ class RobertaModel {
   }
 
  private:
+  static RobertaModel from_packed(const PackedFile& file) {
+    const RobertaConfig config = RobertaConfig::from_packed(file);
+    const bool base = config.architectures == std::vector{config.class_name("Model")};
+    RobertaModel model(config, file.contains("pooler.dense.weight"), Initializer::none());
+    load_packed(model, file, base ? "" : "roberta.");
+    return model;
+  }
+
   struct Encoder {
     std::vector<EncoderLayer<Scalar>> layer;
     static void visit(auto& self, auto&& f) { f("layer", self.layer); }
   };
 
   Tensor<Scalar> encode(Context& cx, const Batch& batch, const RobertaOutputOptions& options,
-                        RobertaOutput<Scalar>* output) const {
+                        RobertaOutput<Scalar>* output,
+                        std::optional<std::span<const Index>> rows = {}) const {
     batch.validate();
     const Sequences sequences(batch);
+    const bool keeps_states = output != nullptr && options.hidden_states;
+    const bool keeps_attentions = output != nullptr && options.attentions;
     Tensor<Scalar> x = embeddings_(cx, batch);  // [tokens, hidden]
-    if (options.hidden_states) output->hidden_states.push_back(x);
+    if (keeps_states) output->hidden_states.push_back(x);
     for (const EncoderLayer<Scalar>& layer : encoder_.layer) {
-      x = layer(cx, x, sequences,
-                options.attentions ? &output->attentions.emplace_back() : nullptr);
-      if (options.hidden_states) output->hidden_states.push_back(x);
+      if (rows && &layer == &encoder_.layer.back()) return layer(cx, x, sequences, *rows);
+      x = layer(cx, x, sequences, keeps_attentions ? &output->attentions.emplace_back() : nullptr);
+      if (keeps_states) output->hidden_states.push_back(x);
     }
-    return x;
+    return rows ? gather_rows(cx, x, *rows) : x;
   }
 
   RobertaConfig config_;
@@ -265,14 +286,15 @@ class RobertaForMaskedLM {
     }
   }
 
-  /// Loads a published folder. Where `tie_word_embeddings` is true, the decoder is the word
-  /// embeddings unless the file holds another one, as in transformers 5.
+  /// Loads a published folder or maps a packed file. Where `tie_word_embeddings` is true, the
+  /// decoder is the word embeddings unless the file holds another one, as in transformers 5.
   /// Throws IoError, FormatError or ConfigError.
-  [[nodiscard]] static RobertaForMaskedLM from_pretrained(const std::string& folder,
+  [[nodiscard]] static RobertaForMaskedLM from_pretrained(const std::string& path,
                                                           const LoadOptions& options = {}) {
-    const RobertaConfig config = RobertaConfig::from_pretrained(folder);
-    const Checkpoint checkpoint = Checkpoint::open(folder);
-    CheckpointKeys keys(checkpoint, "roberta");
+    if (is_file(path)) return from_packed(open_packed<Scalar>(path, options));
+    const RobertaConfig config = RobertaConfig::from_pretrained(path);
+    const Checkpoint checkpoint = Checkpoint::open(path);
+    const CheckpointKeys keys = keys_of(config, checkpoint);
     RobertaForMaskedLM model = unloaded(config, keys);
     model.report_ = load_parameters(model, keys, options, config.initializer_range);
     if (config.tie_word_embeddings) model.tie_equal_parts();
@@ -295,17 +317,18 @@ class RobertaForMaskedLM {
 
   /// How a checkpoint's names and shapes fit the configuration; loads nothing.
   [[nodiscard]] static KeyMatch match(const RobertaConfig& config, const Checkpoint& checkpoint) {
-    CheckpointKeys keys(checkpoint, "roberta");
+    const CheckpointKeys keys = keys_of(config, checkpoint);
     const RobertaForMaskedLM model = unloaded(config, keys);
     return match_keys(model, keys);
   }
 
   /// Writes config.json and model.safetensors, which transformers loads.
   void save_pretrained(const std::string& folder) const {
-    RobertaConfig config = this->config();
-    config.architectures = {config.class_name("ForMaskedLM")};
-    config.dtype = saved_dtype<Scalar>;
-    save_model(*this, config.to_json(), folder);
+    save_model(*this, config().saved_as("ForMaskedLM", saved_dtype<Scalar>), folder);
+  }
+  /// Writes a model that was packed as one file, which from_pretrained maps.
+  void save_packed(const std::string& path) const {
+    eigenformer::save_packed(*this, config().saved_as("ForMaskedLM", saved_dtype<Scalar>), path);
   }
 
   /// Logits of every token, `[tokens, vocab]`.
@@ -317,7 +340,10 @@ class RobertaForMaskedLM {
   /// the others never meet the vocabulary. Throws ShapeError for a position outside the batch.
   [[nodiscard]] Tensor<Scalar> operator()(Context& cx, const Batch& batch,
                                           std::span<const Index> positions) const {
-    return head(cx, gather_rows(cx, roberta_(cx, batch), positions));
+    if (!std::is_sorted(positions.begin(), positions.end())) {
+      return head(cx, gather_rows(cx, roberta_(cx, batch), positions));
+    }
+    return head(cx, roberta_(cx, batch, positions));
   }
 
   /// Hidden states `[rows, hidden]` to logits `[rows, vocab]`. The activation is the exact GELU,
@@ -351,12 +377,28 @@ class RobertaForMaskedLM {
   }
 
  private:
-  /// A model without numbers, whose decoder is tied or not as config.json and the file say.
-  static RobertaForMaskedLM unloaded(const RobertaConfig& config, CheckpointKeys& keys) {
-    RobertaForMaskedLM model(config, Initializer::none());
+  static RobertaForMaskedLM from_packed(const PackedFile& file) {
+    const RobertaConfig config = RobertaConfig::from_packed(file);
+    check_architecture(file, config, "ForMaskedLM");
+    RobertaForMaskedLM model = unloaded(config, file);
+    load_packed(model, file);
+    return model;
+  }
+
+  /// The keys of a checkpoint in which a tied decoder may stand for what it is tied to.
+  static CheckpointKeys keys_of(const RobertaConfig& config, const Checkpoint& checkpoint) {
+    CheckpointKeys keys(checkpoint, "roberta");
     if (config.tie_word_embeddings) {
       keys.substitute("embeddings.word_embeddings.weight", "lm_head.decoder.weight");
       keys.substitute("lm_head.bias", "lm_head.decoder.bias");
+    }
+    return keys;
+  }
+
+  /// A model without numbers, whose decoder is tied or not as config.json and the names say.
+  static RobertaForMaskedLM unloaded(const RobertaConfig& config, const auto& keys) {
+    RobertaForMaskedLM model(config, Initializer::none());
+    if (config.tie_word_embeddings) {
       if (keys.contains("lm_head.decoder.weight")) {
         model.decoder_weight_.emplace(Shape{config.vocab_size, config.hidden_size});
       }

@@ -3,9 +3,11 @@
 // one matrix inside, three names outside.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <span>
 #include <string_view>
+#include <vector>
 
 #include "eigenformer/autograd/ops/attention.hpp"
 #include "eigenformer/autograd/ops/rearrange.hpp"
@@ -55,18 +57,24 @@ class MultiHeadAttention {
   [[nodiscard]] Tensor<Scalar> operator()(
       Context& cx, const Tensor<Scalar>& x, const Sequences& sequences = {},
       AttentionProbabilities<Scalar>* probabilities = nullptr) const {
-    const Index n = options_.hidden;
     const Tensor<Scalar> projected = query_key_value_(cx, x);  // [tokens, 3 * hidden]
-    const auto part = [&](Index i) { return slice(cx, projected, -1, i * n, (i + 1) * n); };
-    const Tensor<Scalar> context = scaled_dot_product_attention(cx, part(0), part(1), part(2),
-                                                                {.heads = options_.heads,
-                                                                 .causal = options_.causal,
-                                                                 .segments = sequences.segments,
-                                                                 .key_mask = sequences.mask,
-                                                                 .dropout = options_.dropout,
-                                                                 .precision = output_.precision()},
-                                                                probabilities);  // [tokens, hidden]
-    return output_(cx, context);
+    return attend(cx, part(cx, projected, 0), projected, sequences, {}, probabilities);
+  }
+
+  /// The same for some rows of x alone, in rising order: `[rows, hidden]`.
+  [[nodiscard]] Tensor<Scalar> operator()(Context& cx, const Tensor<Scalar>& x,
+                                          const Sequences& sequences,
+                                          std::span<const Index> rows) const {
+    const Tensor<Scalar> projected = query_key_value_(cx, x);  // [tokens, 3 * hidden]
+    const Tensor<Scalar> query = gather_rows(cx, part(cx, projected, 0), rows);  // [rows, hidden]
+    const std::array<Index, 2> one_text{0, x.size(0)};
+    Sequences texts = sequences;
+    if (texts.segments.empty()) texts.segments = one_text;
+    std::vector<Index> query_segments;  // how many of the rows come before each text's end
+    for (const Index end : texts.segments) {
+      query_segments.push_back(std::lower_bound(rows.begin(), rows.end(), end) - rows.begin());
+    }
+    return attend(cx, query, projected, texts, query_segments, nullptr);
   }
 
   /// Cross-attention: texts of `x` to the texts of `memory` `[memory tokens, hidden]`.
@@ -108,6 +116,30 @@ class MultiHeadAttention {
   }
 
  private:
+  /// Query, key or value (0 to 2) among the projections.
+  Tensor<Scalar> part(Context& cx, const Tensor<Scalar>& projected, Index i) const {
+    return slice(cx, projected, -1, i * options_.hidden, (i + 1) * options_.hidden);
+  }
+
+  /// Queries `[rows, hidden]`, by default those of all tokens, to the keys and values in
+  /// `projected` `[tokens, 3 * hidden]`, projected once more.
+  Tensor<Scalar> attend(Context& cx, const Tensor<Scalar>& query, const Tensor<Scalar>& projected,
+                        const Sequences& sequences, std::span<const Index> query_segments,
+                        AttentionProbabilities<Scalar>* probabilities) const {
+    const bool all = query_segments.empty();
+    const Tensor<Scalar> context =
+        scaled_dot_product_attention(cx, query, part(cx, projected, 1), part(cx, projected, 2),
+                                     {.heads = options_.heads,
+                                      .causal = options_.causal,
+                                      .segments = all ? sequences.segments : query_segments,
+                                      .key_segments = sequences.segments,
+                                      .key_mask = sequences.mask,
+                                      .dropout = options_.dropout,
+                                      .precision = output_.precision()},
+                                     probabilities);  // [rows, hidden]
+    return output_(cx, context);
+  }
+
   Linear<Scalar> query_key_value_;  // weight [3 * hidden, hidden]
   Linear<Scalar> output_;
   MultiHeadAttentionOptions options_;

@@ -49,9 +49,15 @@ class EncoderLayer {
   [[nodiscard]] Tensor<Scalar> operator()(
       Context& cx, const Tensor<Scalar>& x, const Sequences& sequences = {},
       AttentionProbabilities<Scalar>* probabilities = nullptr) const {
-    const Tensor<Scalar> attended = attention_(cx, x, sequences, probabilities);
-    const Tensor<Scalar> y = attention_norm_(cx, dropout(cx, attended, dropout_), x);
-    return output_norm_(cx, dropout(cx, feed_forward_(cx, y), dropout_), y);
+    return rest(cx, attention_(cx, x, sequences, probabilities), x);
+  }
+
+  /// The same for some rows of x alone, in rising order: `[rows, hidden]`. What a last layer need
+  /// not compute for the others is about three quarters of its work.
+  [[nodiscard]] Tensor<Scalar> operator()(Context& cx, const Tensor<Scalar>& x,
+                                          const Sequences& sequences,
+                                          std::span<const Index> rows) const {
+    return rest(cx, attention_(cx, x, sequences, rows), gather_rows(cx, x, rows));
   }
 
   /// Packs for inference; the inputs come from `norm`, unless null.
@@ -70,6 +76,12 @@ class EncoderLayer {
   }
 
  private:
+  /// All after the attention, for rows of which `x` is what went into the layer.
+  Tensor<Scalar> rest(Context& cx, const Tensor<Scalar>& attended, const Tensor<Scalar>& x) const {
+    const Tensor<Scalar> y = attention_norm_(cx, dropout(cx, attended, dropout_), x);
+    return output_norm_(cx, dropout(cx, feed_forward_(cx, y), dropout_), y);
+  }
+
   MultiHeadAttention<Scalar> attention_;
   LayerNorm<Scalar> attention_norm_;
   FeedForward<Scalar> feed_forward_;

@@ -25,8 +25,9 @@ class Parameter {
   Parameter(const Parameter& other)
       : trainable(other.trainable),
         shape_(other.shape_),
-        value_(other.value_.defined() ? other.value_.clone() : Tensor<Scalar>()) {
-    if (other.kept_pack_ != nullptr && !value_.defined()) attach(other.kept_pack_);
+        value_(other.defined() && !other.borrowed_ ? other.value_.clone() : other.value_),
+        borrowed_(other.borrowed_) {
+    if (other.kept_pack_ != nullptr) attach(other.kept_pack_);
   }
   Parameter(Parameter&& other) noexcept { swap(other); }
   Parameter& operator=(Parameter other) noexcept {
@@ -41,8 +42,12 @@ class Parameter {
   [[nodiscard]] bool defined() const noexcept { return value_.defined(); }
   [[nodiscard]] const Tensor<Scalar>& value() const noexcept { return value_; }
   /// For changing the numbers. Call it anew for changes after the parameter was used: they are not
-  /// seen through a handle or map that was kept from before.
-  [[nodiscard]] Tensor<Scalar>& value() noexcept {
+  /// seen through a handle or map that was kept from before. Throws Error where there are none any
+  /// more.
+  [[nodiscard]] Tensor<Scalar>& value() {
+    if (kept_pack_ != nullptr) require_value();
+    if (borrowed_) value_ = value_.clone();
+    borrowed_ = false;
     drop_pack();
     return value_;
   }
@@ -53,6 +58,13 @@ class Parameter {
                       " for a parameter of shape ", shape_);
     drop_pack();
     value_ = std::move(value);
+    borrowed_ = false;
+  }
+  /// The same for numbers that may not be written, such as those of a shared mapping: they are
+  /// copied before they change.
+  void borrow(Tensor<Scalar> value) {
+    assign(std::move(value));
+    borrowed_ = true;
   }
   /// Uninitialised numbers, where there are none yet.
   void allocate() {
@@ -65,6 +77,15 @@ class Parameter {
     require_value();
     Tape<Scalar>* tape = trainable ? tape_of<Scalar>(cx) : nullptr;
     return tape == nullptr ? value_ : tape->watch(value_);
+  }
+
+  /// Throws Error, with the reason, while there are no numbers.
+  void require_value() const {
+    check(value_.defined(), "a parameter of shape ", shape_,
+          kept_pack_ != nullptr
+              ? " has been packed for inference and has no numbers left: load the model unpacked, "
+                "with full precision, to train, save or change it"
+              : " has no numbers yet: load or assign() them first");
   }
 
   /// Packs a matrix for linear() now; for float alone. `input_scale` `[columns]` or null is
@@ -123,14 +144,6 @@ class Parameter {
   }
 
  private:
-  void require_value() const {
-    check(value_.defined(), "a parameter of shape ", shape_,
-          kept_pack_ != nullptr
-              ? " has been packed for inference and has no numbers left: load the model unpacked, "
-                "with full precision, to train, save or change it"
-              : " has no numbers yet: load or assign() them first");
-  }
-
   void drop_pack() noexcept {
     const kernels::PackedWeight* pack = pack_.exchange(nullptr, std::memory_order_acq_rel);
     if (kept_pack_ == nullptr) delete pack;
@@ -141,12 +154,14 @@ class Parameter {
     std::swap(trainable, other.trainable);
     std::swap(shape_, other.shape_);
     std::swap(value_, other.value_);
+    std::swap(borrowed_, other.borrowed_);
     std::swap(kept_pack_, other.kept_pack_);
     pack_.store(other.pack_.exchange(pack_.load()));
   }
 
   Shape shape_;
   Tensor<Scalar> value_;
+  bool borrowed_ = false;  // value_ may not be written
   mutable std::atomic<const kernels::PackedWeight*> pack_{nullptr};
   std::shared_ptr<const kernels::PackedWeight> kept_pack_;  // owns pack_, which else owns itself
 };

@@ -32,8 +32,10 @@ struct NamedParameter {
   [[nodiscard]] Shape shape() const {
     return whole() ? parameter.shape() : parameter.shape().with(0, end - begin);
   }
-  /// The numbers that the name stands for; shares the parameter's storage.
+  /// The numbers that the name stands for; shares the parameter's storage. Throws Error while there
+  /// are none.
   [[nodiscard]] auto value() const {
+    parameter.require_value();
     return whole() ? parameter.value() : parameter.value().rows(begin, end);
   }
 };

@@ -60,7 +60,11 @@ struct Kernels {
                         float* offset) noexcept;
 
   void (*multiply)(const float* x, const float* y, float* product, Index n) noexcept;
+  void (*exp)(const float* x, float* y, Index n) noexcept;
+  void (*erf)(const float* x, float* y, Index n) noexcept;
+  void (*tanh)(const float* x, float* y, Index n) noexcept;
   void (*gelu)(const float* x, float* y, Index n) noexcept;
+  void (*gelu_approx)(const float* x, float* y, Index n) noexcept;
   void (*gelu_tanh)(const float* x, float* y, Index n) noexcept;
   void (*silu)(const float* x, float* y, Index n) noexcept;
   void (*relu)(const float* x, float* y, Index n) noexcept;

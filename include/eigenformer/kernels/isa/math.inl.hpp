@@ -50,11 +50,11 @@ inline constexpr float log2_e = 1.44269504f;
 /// 1.5 * 2^23: a sum with it is a whole number, whose low bits are the low bits of the float.
 inline constexpr float rounder = 12582912.0f;
 
-/// 2^(n - 127) for n in the low bits of `rounded`; 0 for n = 0.
+/// 2^(n - 127) for n in the low bits of `rounded`; 0 for n = 0, infinity for n = 255.
 [[gnu::always_inline]] inline Vector power_of(Vector rounded) noexcept {
   return (Vector)((Integers)rounded << 23);
 }
-/// x 2^n, where both are normal: without a multiplication, which are what limits these functions.
+/// x 2^n, where both are normal, without a multiplication: those limit the speed of all these.
 [[gnu::always_inline]] inline Vector times_power(Vector x, Vector rounded) noexcept {
   return (Vector)((Integers)x + ((Integers)rounded << 23));
 }
@@ -67,9 +67,10 @@ inline constexpr float rounder = 12582912.0f;
   return rounded;
 }
 
-/// exp(x) for |x| <= ln 2 / 2. The fit is within 1.06 ULP, 2 with all roundings.
+/// exp(x) for |x| <= ln 2 / 2. The fit leaves room for rounding errors, which grow with |x|.
 [[gnu::always_inline]] inline Vector exp_near_0(Vector x) noexcept {
-  return polynomial(x, 0.00823635142f, 0.0418985002f, 0.1666857f, 0.499991447f, 0.999999344f, 1.0f);
+  return polynomial(x, 0.00823930372f, 0.0419043601f, 0.166685998f, 0.499990851f, 0.999999285f,
+                    1.0f);
 }
 
 /// Within 2 ULP; 0 and infinity beyond the range.
@@ -94,7 +95,7 @@ inline constexpr float rounder = 12582912.0f;
   const Vector r = (rounded - (rounder + 127)) * -0.69314718f - x;
   *less =
       r * r *
-          polynomial(r, 0.00138703256f, 0.00836625695f, 0.041667439f, 0.166665465f, 0.49999997f) +
+          polynomial(r, 0.00135261798f, 0.0083635617f, 0.0416722298f, 0.166665733f, 0.499999851f) +
       r;
   return power_of(rounded);
 }
@@ -127,25 +128,20 @@ inline constexpr float rounder = 12582912.0f;
 /// p / (c s p + w): the form of its continued fraction, in which rounding errors of p cancel.
 [[gnu::always_inline]] inline Vector gelu_of(Vector x) noexcept {
   const Vector s = magnitude_of(x, 14.375f);  // s Phi(-s) is below half the least float there
-  // s^2 = -2 n ln 2 + t, where t is accurate: the upper half of s has a square without rounding,
-  // and so has a product of n with the upper digits of 2 ln 2. Fused, it needs no such digits.
+  // s^2 = t - 2 n ln 2 without loss: the upper half of s has a square of 24 bits, and so has n
+  // times the first part of 2 ln 2.
   const Vector upper = (Vector)((Integers)s & ~0xfff);
   const Vector square = upper * upper;
   const Vector rounded = square * (-0.5f * log2_e) + (rounder + 32);
   const Vector n = rounded - (rounder + 32);
-  Vector t = square;
-  if constexpr (lanes > 4) {
-    t = t + n * 1.38629436f;
-  } else {
-    t = (t + n * 1.38629150390625f) + n * 2.86102294921875e-6f;
-  }
-  t = t + (s - upper) * (s + upper);
+  const Vector t =
+      ((square + n * 1.38629150390625f) + n * 2.85721353e-6f) + (s - upper) * (s + upper);
   const Vector e = times_power(polynomial(t, 2.10147246e-05f, -0.000261571695f, 0.00260462193f,
                                           -0.0208331309f, 0.12499994f, -0.5f, 1.0f),
                                rounded);  // 2^32 exp(-s^2 / 2), which is normal
-  const Vector p = s * polynomial(s, 1.0f, 9.40769386f, 40.9042091f, 94.8137054f, 103.739822f);
-  const Vector w = polynomial(s, 2.49683475f, 23.7898121f, 95.1343994f, 207.479645f);
-  return relu_of(x) - e * p / times_power(p * 2.5066359f + w, Vector{} + (rounder + 32));
+  const Vector p = s * polynomial(s, 1.0f, 9.35563183f, 40.5119591f, 93.5712662f, 101.919205f);
+  const Vector w = polynomial(s, 2.49830747f, 23.639658f, 94.3081131f, 203.838409f);
+  return relu_of(x) - e * p / times_power(p * 2.50663352f + w, Vector{} + (rounder + 32));
 }
 
 /// x sigmoid(z) = max(x, 0) - s / (1 + exp(|z|)), s = |x|, given 2^-64 exp(|z|), which is normal.
@@ -178,17 +174,6 @@ inline constexpr float rounder = 12582912.0f;
   const Vector e = polynomial(t, 1.53420316e-08f, 1.086108e-06f, 6.05538262e-05f, 0.00254571228f,
                               0.071354799f, 1.0f);  // exp(b t)
   return gated(x, s, times_power(e, rounded));
-}
-
-/// Phi(x) + x phi(x), the derivative of GELU, within 2e-7. For s = |x| it is 1 - v if x > 0 and
-/// v = exp(-s^2 / 2) h(s) if not, h a fit of (Phi(-s) - s phi(s)) exp(s^2 / 2).
-[[gnu::always_inline]] inline Vector gelu_slope_of(Vector x) noexcept {
-  const Vector s = magnitude_of(x, 6.0f);
-  const Vector h = polynomial(s, 1.63580751e-06f, -3.52825082e-05f, 0.000340307888f,
-                              -0.00197700574f, 0.00794535037f, -0.0243231487f, 0.0611636117f,
-                              -0.132518634f, 0.249918222f, -0.797878981f, 0.49999994f);
-  const Vector v = exp_nonpositive_of(-0.5f * s * s) * h;
-  return x < 0.0f ? v : 1.0f - v;
 }
 
 /// x Phi(x) within 1.3e-5, and within 2^-10 of itself where |y| > 1e-3, for results that are

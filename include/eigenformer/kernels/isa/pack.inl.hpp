@@ -71,22 +71,24 @@ template <Index size, class Convert>
 }
 
 /// The nearest bfloat16, ties to even, in the upper half of each word; NaN stays NaN.
-[[gnu::always_inline]] inline void round_to_bfloat16(Octet& bits) noexcept {
-  const auto x = (FloatOctet)bits;
-  bits = x == x ? bits + 0x7fff + ((bits >> 16) & 1) : (bits | 0x400000);
+[[gnu::always_inline]] inline Integers rounded_to_bfloat16(Integers bits) noexcept {
+  const auto x = (Vector)bits;
+  return x == x ? bits + 0x7fff + ((bits >> 16) & 1) : (bits | 0x400000);
 }
 
 /// n numbers as bfloat16, two in a word, padded with zeros to 8 words.
 inline void bfloat16_row(const float* x, Index n, Word* words) noexcept {
   in_pieces<16>(x, n, [=](const float* from, Index p) {
+    Integers rounded[16 / lanes];
+    for (Index i = 0; i < 16 / lanes; ++i) {
+      rounded[i] = rounded_to_bfloat16((Integers)load(from + i * lanes));
+    }
     Octet low;
     Octet high;
-    __builtin_memcpy(&low, from, sizeof(low));
-    __builtin_memcpy(&high, from + 8, sizeof(high));
-    Octet even = __builtin_shufflevector(low, high, 0, 2, 4, 6, 8, 10, 12, 14);
-    Octet odd = __builtin_shufflevector(low, high, 1, 3, 5, 7, 9, 11, 13, 15);
-    round_to_bfloat16(even);
-    round_to_bfloat16(odd);
+    __builtin_memcpy(&low, rounded, sizeof(low));
+    __builtin_memcpy(&high, reinterpret_cast<const char*>(rounded) + sizeof(low), sizeof(high));
+    const Octet even = __builtin_shufflevector(low, high, 0, 2, 4, 6, 8, 10, 12, 14);
+    const Octet odd = __builtin_shufflevector(low, high, 1, 3, 5, 7, 9, 11, 13, 15);
     const Octet pairs = ((even >> 16) & 0xffff) | (odd & static_cast<std::int32_t>(0xffff0000));
     __builtin_memcpy(words + p / 2, &pairs, sizeof(pairs));
   });
@@ -94,16 +96,15 @@ inline void bfloat16_row(const float* x, Index n, Word* words) noexcept {
 
 /// Words of two bfloat16, the lower from `even` and the upper from `odd`, which may be null for 0.
 inline void pair_rows(const float* even, const float* odd, Index n, Word* words) noexcept {
-  for (Index p = 0; p < n; p += 8) {
-    const auto bytes = static_cast<std::size_t>(n - p < 8 ? n - p : 8) * sizeof(Word);
-    Octet low{};
-    Octet high{};
-    __builtin_memcpy(&low, even + p, bytes);
-    if (odd != nullptr) __builtin_memcpy(&high, odd + p, bytes);
-    round_to_bfloat16(low);
-    round_to_bfloat16(high);
-    const Octet pairs = ((low >> 16) & 0xffff) | (high & static_cast<std::int32_t>(0xffff0000));
-    __builtin_memcpy(words + p, &pairs, bytes);
+  for (Index p = 0; p < n; p += lanes) {
+    const auto low = (Integers)load_up_to(even + p, n - p);
+    const auto high = odd == nullptr ? Integers{} : (Integers)load_up_to(odd + p, n - p);
+    const Integers pairs = ((rounded_to_bfloat16(low) >> 16) & 0xffff) |
+                           (rounded_to_bfloat16(high) & static_cast<std::int32_t>(0xffff0000));
+    if (n - p >= lanes)
+      __builtin_memcpy(words + p, &pairs, sizeof(pairs));
+    else
+      __builtin_memcpy(words + p, &pairs, static_cast<std::size_t>(n - p) * sizeof(Word));
   }
 }
 
@@ -116,8 +117,8 @@ inline void range_of(const float* x, Index n, float* least, float* most) noexcep
   for (; p + lanes <= n; p += lanes) {
     const Vector v = load(x + p);
     differences += v - v;
-    low = v < low ? v : low;
-    high = v > high ? v : high;
+    low = smaller_of(v, low);
+    high = larger_of(v, high);
   }
   float difference = sum_of(differences);
   *least = n == 0 ? 0.0f : __builtin_inff();

@@ -6,7 +6,11 @@
     for (; i + lanes <= n; i += lanes) store(y + i, function(load(x + i)));   \
     if (i < n) store_up_to(y + i, function(load_up_to(x + i, n - i)), n - i); \
   }
+EIGENFORMER_MAP(exp, exp_of)
+EIGENFORMER_MAP(erf, erf_of)
+EIGENFORMER_MAP(tanh, tanh_of)
 EIGENFORMER_MAP(gelu, gelu_of)
+EIGENFORMER_MAP(gelu_approx, gelu_approx_of)
 EIGENFORMER_MAP(gelu_tanh, gelu_tanh_of)
 EIGENFORMER_MAP(silu, silu_of)
 EIGENFORMER_MAP(relu, relu_of)
@@ -26,19 +30,19 @@ inline float softmax_row(const float* x, float* y, Index n, float* top) noexcept
   Index i = 0;
   for (; i + lanes <= n; i += lanes) {
     const Vector v = load(x + i);
-    mosts = v > mosts ? v : mosts;
+    mosts = larger_of(v, mosts);
   }
   for (Index j = 0; j < lanes; ++j) most = mosts[j] > most ? mosts[j] : most;
   for (; i < n; ++i) most = x[i] > most ? x[i] : most;
   Vector sums{};
   for (i = 0; i + lanes <= n; i += lanes) {
-    const Vector e = exp_of(load(x + i) - most);
+    const Vector e = exp_nonpositive_of(load(x + i) - most);
     store(y + i, e);
     sums += e;
   }
   float sum = sum_of(sums);
   if (i < n) {
-    const Vector e = exp_of(load_up_to(x + i, n - i) - most);
+    const Vector e = exp_nonpositive_of(load_up_to(x + i, n - i) - most);
     store_up_to(y + i, e, n - i);
     for (Index j = 0; j < n - i; ++j) sum += e[j];
   }
@@ -61,14 +65,15 @@ inline void softmax_columns(const float* scores, Index keys, Index columns, Inde
     Vector top = load(x);
     for (Index key = 1; key < keys; ++key) {
       const Vector v = load(x + key * step);
-      top = v > top ? v : top;
+      top = larger_of(v, top);
     }
     Vector sum{};
     if constexpr (pairs) {
       for (Index key = 0; key < keys; key += 2) {
-        const Vector even = exp_of((load(x + key * step) - top) * scale);
-        const Vector odd =
-            key + 1 < keys ? exp_of((load(x + (key + 1) * step) - top) * scale) : Vector{};
+        const Vector even = exp_nonpositive_of((load(x + key * step) - top) * scale);
+        const Vector odd = key + 1 < keys
+                               ? exp_nonpositive_of((load(x + (key + 1) * step) - top) * scale)
+                               : Vector{};
         sum += even + odd;
         // Rounded half up: all are numbers from 0 to 1.
         const Integers low = (((Integers)even + 0x8000) >> 16) & 0xffff;
@@ -78,7 +83,7 @@ inline void softmax_columns(const float* scores, Index keys, Index columns, Inde
       }
     } else {
       for (Index key = 0; key < keys; ++key) {
-        const Vector e = exp_of((load(x + key * step) - top) * scale);
+        const Vector e = exp_nonpositive_of((load(x + key * step) - top) * scale);
         sum += e;
         __builtin_memcpy(words + key * step + column, &e, sizeof(e));
       }

@@ -2,7 +2,7 @@
 // Each of these builds on the ones before it:
 // clang-format off
 #include "eigenformer/kernels/isa/vector.inl.hpp"
-#include "eigenformer/kernels/isa/math.tmp.inl.hpp"
+#include "eigenformer/kernels/isa/math.inl.hpp"
 #include "eigenformer/kernels/isa/tile.inl.hpp"
 #include "eigenformer/kernels/isa/pack.inl.hpp"
 #include "eigenformer/kernels/isa/rows.inl.hpp"
@@ -24,7 +24,11 @@ inline constexpr Kernels table{product_of<FloatWords>,
                                left_bfloat16_row,
                                left_byte_row,
                                multiply,
+                               exp,
+                               erf,
+                               tanh,
                                gelu,
+                               gelu_approx,
                                gelu_tanh,
                                silu,
                                relu,
