@@ -20,6 +20,7 @@
 #include "eigenformer/autograd/context.hpp"
 #include "eigenformer/base/precision.hpp"
 #include "eigenformer/io/json.hpp"
+#include "eigenformer/models/roberta_config.hpp"
 #include "eigenformer/tokenizers/tokenizer.hpp"
 
 namespace examples {
@@ -59,11 +60,23 @@ class Progress {
   std::chrono::steady_clock::time_point last_ = start_;
 };
 
+/// Whether a model has a masked language model's head. Throws for any other head.
+inline bool is_masked_lm(const ef::RobertaConfig& config) {
+  if (config.architectures.empty()) return false;
+  const std::string& architecture = config.architectures.front();
+  const bool masked_lm = architecture.ends_with("ForMaskedLM");
+  ef::check<ef::ConfigError>(masked_lm || architecture.ends_with("Model"), "architecture ",
+                             architecture, " is not supported; ForMaskedLM and Model are");
+  return masked_lm;
+}
+
 /// A command line with the options that all examples have.
 class Program {
  public:
   explicit Program(const std::string& description) : app(description) {
-    app.add_option("--model", model, "folder with config.json, model.safetensors and tokenizer")
+    app.add_option("--model", model,
+                   "folder with config.json, model.safetensors and tokenizer, or a file in it that "
+                   "convert wrote")
         ->default_str("the small model that ships with the examples");
     app.add_option("text", texts_, "input; a tab separates the two texts of a pair");
     app.add_option("--input", input_, "file with one input per line; default: standard input");
@@ -71,7 +84,7 @@ class Program {
     app.add_option("--output", output, "file for arrays, as safetensors");
     app.add_option("--precision", precision_, "arithmetic, and how weights are kept")
         ->check(CLI::IsMember({"float", "double", "bf16", "int8"}))
-        ->capture_default_str();
+        ->default_str("float, or as the file has them");
     app.add_option("--threads", threads_, "default: the physical cores that may be used")
         ->check(CLI::Range(1, 4096));
     std::vector<std::string> sets;
@@ -117,8 +130,9 @@ class Program {
     }
   }
 
-  /// What --precision says about the weights of models of float.
-  [[nodiscard]] ef::Precision precision() const {
+  /// What --precision says about the weights of models of float, if it is given.
+  [[nodiscard]] std::optional<ef::Precision> precision() const {
+    if (precision_.empty()) return std::nullopt;
     return precision_ == "bf16"   ? ef::Precision::bf16
            : precision_ == "int8" ? ef::Precision::int8
                                   : ef::Precision::full;
@@ -195,7 +209,7 @@ class Program {
 
   std::vector<std::string> texts_;
   std::string input_;
-  std::string precision_ = "float";
+  std::string precision_;
   std::string isa_;
   int threads_ = 0;
 };

@@ -35,16 +35,6 @@ ef::Tensor<std::int64_t> ids_of(const ef::Encoding& encoding) {
   return ids;
 }
 
-/// Whether the folder's model has a masked language model's head. Throws for any other head.
-bool has_masked_lm_head(const ef::RobertaConfig& config) {
-  if (config.architectures.empty()) return false;
-  const std::string& architecture = config.architectures.front();
-  const bool masked_lm = architecture.ends_with("ForMaskedLM");
-  ef::check<ef::ConfigError>(masked_lm || architecture.ends_with("Model"), "architecture ",
-                             architecture, " is not supported; ForMaskedLM and Model are");
-  return masked_lm;
-}
-
 /// Whether a pooler is among what the masked language model had no place for.
 bool has_pooler(const ef::LoadReport& report) {
   return std::any_of(report.unexpected.begin(), report.unexpected.end(),
@@ -58,12 +48,12 @@ int main(int argc, char** argv) {
   program.app.get_option("--output")->required();
   return program.run(argc, argv, [&] {
     program.with_scalar([&]<class Scalar>() {
-      const auto tokenizer = ef::Tokenizer::from_pretrained(program.model);
+      const auto tokenizer = ef::Tokenizer::from_pretrained(ef::folder_of(program.model));
       const ef::LoadOptions options{.precision = program.precision(), .pack = true};
       const auto config = ef::RobertaConfig::from_pretrained(program.model);
       std::optional<ef::RobertaForMaskedLM<Scalar>> masked_lm;
       std::optional<ef::RobertaModel<Scalar>> with_pooler;
-      if (has_masked_lm_head(config)) {
+      if (examples::is_masked_lm(config)) {
         masked_lm = ef::RobertaForMaskedLM<Scalar>::from_pretrained(program.model, options);
       }
       if (!masked_lm || has_pooler(masked_lm->load_report())) {

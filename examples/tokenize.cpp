@@ -4,7 +4,6 @@
 #include <string>
 #include <utility>
 
-#include "eigenformer/models/roberta_config.hpp"
 #include "eigenformer/tokenizers.hpp"
 
 #include "common.hpp"
@@ -17,6 +16,7 @@ namespace {
 
 /// How many tokens the model takes, as its config.json says.
 ef::Index longest_text(const std::string& folder) {
+  if (ef::is_file(folder)) return ef::RobertaConfig::from_pretrained(folder).max_tokens();
   const std::string path = folder + "/config.json";
   const ef::Json config = ef::read_json(path);
   const std::string type = config.value("model_type", "roberta");
@@ -58,7 +58,7 @@ ef::Json to_json(const ef::Tokenizer& tokenizer, const ef::Encoding& encoding) {
 int main(int argc, char** argv) {
   Program program("Turns text into the tokens that a model sees.");
   return program.run(argc, argv, [&] {
-    const ef::Tokenizer tokenizer = ef::Tokenizer::from_pretrained(program.model);
+    const ef::Tokenizer tokenizer = ef::Tokenizer::from_pretrained(ef::folder_of(program.model));
     const ef::Index most = longest_text(program.model);
     program.for_each_line([&](const Line& line) {
       const ef::Encoding encoding = program.encode(tokenizer, line, most);

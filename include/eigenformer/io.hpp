@@ -4,4 +4,5 @@
 #include "eigenformer/io/checkpoint.hpp"
 #include "eigenformer/io/file.hpp"
 #include "eigenformer/io/json.hpp"
+#include "eigenformer/io/packed_file.hpp"
 #include "eigenformer/io/safetensors.hpp"

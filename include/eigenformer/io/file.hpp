@@ -32,6 +32,18 @@ namespace eigenformer {
   return ::stat(path.c_str(), &status) == 0 && S_ISDIR(status.st_mode);
 }
 
+/// Whether `path` names something that is no folder.
+[[nodiscard]] inline bool is_file(const std::string& path) noexcept {
+  return exists(path) && !is_directory(path);
+}
+
+/// The folder that a file lies in; `path` itself where it names no file.
+[[nodiscard]] inline std::string folder_of(const std::string& path) {
+  if (!is_file(path)) return path;
+  const std::size_t slash = path.rfind('/');
+  return slash == std::string::npos ? "." : path.substr(0, slash + 1);
+}
+
 /// `folder` and `name` with one slash between them.
 [[nodiscard]] inline std::string join_path(const std::string& folder, std::string_view name) {
   return concat(folder, folder.empty() || folder.back() == '/' ? "" : "/", name);
@@ -111,9 +123,7 @@ class AtomicFile {
  private:
   /// Makes the new name last through a power cut, on file systems that can.
   void sync_folder() const {
-    const std::size_t slash = path_.rfind('/');
-    const std::string folder = slash == std::string::npos ? "." : path_.substr(0, slash + 1);
-    const int descriptor = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    const int descriptor = ::open(folder_of(path_).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (descriptor < 0) return;
     (void)::fsync(descriptor);
     ::close(descriptor);

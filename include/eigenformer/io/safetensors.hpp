@@ -107,6 +107,10 @@ class SafetensorsFile {
   [[nodiscard]] static SafetensorsFile open(const std::string& path) {
     return SafetensorsFile(MappedFile::open(path));
   }
+  /// The same for reading alone, by MappedFile::open_shared.
+  [[nodiscard]] static SafetensorsFile open_shared(const std::string& path) {
+    return SafetensorsFile(MappedFile::open_shared(path));
+  }
 
   [[nodiscard]] const std::string& path() const noexcept { return mapping_->path(); }
   /// All tensors in the order of their data.
@@ -198,7 +202,8 @@ class SafetensorsFile {
   }
 
   /// A tensor where it lies in the mapping, or nullptr where its type is another one or it is not
-  /// aligned: then read() it. Valid as long as mapping() is held; the memory may be written.
+  /// aligned: then read() it. Valid as long as mapping() is held; the memory may be written unless
+  /// it is shared.
   template <class Scalar>
   requires(!std::same_as<Scalar, bool>)
       [[nodiscard]] const Scalar* view(std::string_view name) const {
@@ -326,6 +331,51 @@ inline void check_writable(const TensorToWrite& tensor, const std::string& path)
   }
 }
 
+/// The header of a file that holds `tensors` in this order. It is padded with spaces, so that the
+/// data begin at a multiple of `alignment`.
+[[nodiscard]] inline std::string safetensors_header(
+    const std::string& path, std::span<const TensorToWrite* const> tensors,
+    const std::map<std::string, std::string>& metadata, std::size_t alignment) {
+  std::string header = "{";
+  if (!metadata.empty()) {
+    header += "\"__metadata__\":{";
+    for (const auto& [key, value] : metadata) {
+      header += concat(header.back() == '{' ? "" : ",", json_string(key, path), ":",
+                       json_string(value, path));
+    }
+    header += "}";
+  }
+  std::size_t offset = 0;
+  for (const TensorToWrite* tensor : tensors) {
+    check_writable(*tensor, path);
+    header += concat(header.size() == 1 ? "" : ",", json_string(tensor->name, path),
+                     R"(:{"dtype":")", name_of(tensor->dtype), R"(","shape":[)");
+    for (const Index& size : std::span(tensor->shape.begin(), tensor->shape.end())) {
+      header += concat(&size == tensor->shape.begin() ? "" : ",", size);
+    }
+    header += concat(R"(],"data_offsets":[)", offset, ",", offset + tensor->bytes.size(), "]}");
+    offset += tensor->bytes.size();
+  }
+  header += "}";
+  header.append((alignment - (sizeof(std::uint64_t) + header.size()) % alignment) % alignment, ' ');
+  check<FormatError>(header.size() <= max_safetensors_header, path, ": header of ", header.size(),
+                     " bytes is too large (at most ", max_safetensors_header, ")");
+  return header;
+}
+
+/// Writes a header and the data that it lists.
+inline void write_safetensors_file(const std::string& path, const std::string& header,
+                                   std::span<const TensorToWrite* const> tensors) {
+  AtomicFile file(path);
+  const std::uint64_t length = header.size();
+  file.write(&length, sizeof(length));
+  file.write(header);
+  for (const TensorToWrite* tensor : tensors) {
+    file.write(tensor->bytes.data(), tensor->bytes.size());
+  }
+  file.commit();
+}
+
 }  // namespace detail
 
 /// Writes a safetensors file atomically: readers see the old file or the new one. `metadata` goes
@@ -335,10 +385,7 @@ inline void write_safetensors(const std::string& path, std::span<const TensorToW
                               const std::map<std::string, std::string>& metadata = {}) {
   std::vector<const TensorToWrite*> order;
   order.reserve(tensors.size());
-  for (const TensorToWrite& tensor : tensors) {
-    detail::check_writable(tensor, path);
-    order.push_back(&tensor);
-  }
+  for (const TensorToWrite& tensor : tensors) order.push_back(&tensor);
   std::sort(order.begin(), order.end(),
             [](const auto* a, const auto* b) { return a->name < b->name; });
   for (std::size_t i = 1; i < order.size(); ++i) {
@@ -348,37 +395,8 @@ inline void write_safetensors(const std::string& path, std::span<const TensorToW
   std::stable_sort(order.begin(), order.end(), [](const auto* a, const auto* b) {
     return detail::safetensors_rank(a->dtype) > detail::safetensors_rank(b->dtype);
   });
-
-  std::string header = "{";
-  if (!metadata.empty()) {
-    header += "\"__metadata__\":{";
-    for (const auto& [key, value] : metadata) {
-      header += concat(header.back() == '{' ? "" : ",", detail::json_string(key, path), ":",
-                       detail::json_string(value, path));
-    }
-    header += "}";
-  }
-  std::size_t offset = 0;
-  for (const TensorToWrite* tensor : order) {
-    header += concat(header.size() == 1 ? "" : ",", detail::json_string(tensor->name, path),
-                     R"(:{"dtype":")", name_of(tensor->dtype), R"(","shape":[)");
-    for (const Index& size : std::span(tensor->shape.begin(), tensor->shape.end())) {
-      header += concat(&size == tensor->shape.begin() ? "" : ",", size);
-    }
-    header += concat(R"(],"data_offsets":[)", offset, ",", offset + tensor->bytes.size(), "]}");
-    offset += tensor->bytes.size();
-  }
-  header += "}";
-  header.append((8 - header.size() % 8) % 8, ' ');
-  check<FormatError>(header.size() <= max_safetensors_header, path, ": header of ", header.size(),
-                     " bytes is too large (at most ", max_safetensors_header, ")");
-
-  AtomicFile file(path);
-  const std::uint64_t length = header.size();
-  file.write(&length, sizeof(length));
-  file.write(header);
-  for (const TensorToWrite* tensor : order) file.write(tensor->bytes.data(), tensor->bytes.size());
-  file.commit();
+  detail::write_safetensors_file(
+      path, detail::safetensors_header(path, order, metadata, sizeof(std::uint64_t)), order);
 }
 
 }  // namespace eigenformer

@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <cstring>
 #include <map>
+#include <optional>
 #include <set>
 #include <span>
 #include <string>
@@ -26,10 +27,11 @@ namespace eigenformer {
 struct LoadOptions {
   /// Initialise a head or pooler that the checkpoint lacks, as for fine-tuning; false: an error.
   bool initialize_missing_head = false;
-  /// How the weights of linear layers are kept and multiplied; for inference with float.
-  Precision precision = Precision::full;
+  /// How the weights of linear layers are kept and multiplied; for inference with float. Left out:
+  /// as a packed file has them, else in full.
+  std::optional<Precision> precision = {};
   /// Packs the weights while loading and gives their numbers up, which halves the memory: for
-  /// inference alone. Always so with a reduced precision.
+  /// inference alone. Always so with a reduced precision, and from a packed file.
   bool pack = false;
 };
 
@@ -230,9 +232,10 @@ LoadReport load_parameters(Model& model, const CheckpointKeys& keys, const LoadO
 /// files go.
 template <class Model>
 void pack_as_asked(Model& model, const LoadOptions& options, const Checkpoint& checkpoint) {
-  if (!options.pack && options.precision == Precision::full) return;
+  const Precision precision = options.precision.value_or(Precision::full);
+  if (!options.pack && precision == Precision::full) return;
   ThreadPool threads;
-  model.pack(threads, options.precision);
+  model.pack(threads, precision);
   for (const SafetensorsFile& file : checkpoint.files()) file.mapping()->forget_pages();
 }
 

@@ -16,6 +16,7 @@
 #include "eigenformer/base/error.hpp"
 #include "eigenformer/base/shape.hpp"
 #include "eigenformer/io/json.hpp"
+#include "eigenformer/io/packed_file.hpp"
 #include "eigenformer/models/config_reader.hpp"
 
 namespace eigenformer {
@@ -113,10 +114,15 @@ struct RobertaConfig {
     return names;
   }
 
-  /// Reads `folder`/config.json; throws IoError, FormatError or ConfigError naming it.
-  [[nodiscard]] static RobertaConfig from_pretrained(const std::string& folder) {
-    const std::string path = folder + "/config.json";
-    return from_json(read_json(path), path);
+  /// Reads config.json in a folder, or what a packed file holds of it; throws IoError, FormatError
+  /// or ConfigError naming it.
+  [[nodiscard]] static RobertaConfig from_pretrained(const std::string& path) {
+    if (is_file(path)) return from_packed(PackedFile::open(path));
+    const std::string file = path + "/config.json";
+    return from_json(read_json(file), file);
+  }
+  [[nodiscard]] static RobertaConfig from_packed(const PackedFile& file) {
+    return from_json(parse_json(file.config(), file.path()), file.path());
   }
 
   /// Takes the values of a parsed config.json; throws ConfigError naming `source`, key and value.
@@ -204,6 +210,14 @@ struct RobertaConfig {
         refuse("problem_type", *problem_type, "regression where there is one label, or 2 labels");
       }
     }
+  }
+
+  /// The same as a model saves it: of the class with that suffix, and of numbers of that type.
+  [[nodiscard]] Json saved_as(std::string_view suffix, const char* type) const {
+    RobertaConfig config = *this;
+    config.architectures = {class_name(suffix)};
+    config.dtype = type;
+    return config.to_json();
   }
 
   /// The configuration as config.json has it, every key written out; `extra` follows.

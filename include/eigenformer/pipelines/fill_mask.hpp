@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <memory>
 #include <numeric>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -43,14 +44,14 @@ class BasicFillMask {
                 Context context = Context())
       : tokenizer_(std::move(tokenizer)), model_(std::move(model)), context_(std::move(context)) {}
 
-  /// Loads a published folder with its tokenizer, the weights packed for inference. Throws IoError,
-  /// FormatError or ConfigError.
-  [[nodiscard]] static BasicFillMask from_pretrained(const std::string& folder,
+  /// Loads a published folder, the weights packed for inference, or maps a packed file, with the
+  /// tokenizer in the same folder. Throws IoError, FormatError or ConfigError.
+  [[nodiscard]] static BasicFillMask from_pretrained(const std::string& path,
                                                      Context context = Context(),
-                                                     Precision precision = Precision::full) {
-    return {std::make_shared<Tokenizer>(Tokenizer::from_pretrained(folder)),
+                                                     std::optional<Precision> precision = {}) {
+    return {std::make_shared<Tokenizer>(Tokenizer::from_pretrained(folder_of(path))),
             std::make_shared<Model>(
-                Model::from_pretrained(folder, {.precision = precision, .pack = true})),
+                Model::from_pretrained(path, {.precision = precision, .pack = true})),
             std::move(context)};
   }
 
