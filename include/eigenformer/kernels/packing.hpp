@@ -12,6 +12,7 @@
 #include "eigenformer/kernels/isa/kernels.hpp"
 #include "eigenformer/kernels/matrix_view.hpp"
 #include "eigenformer/kernels/scratch.hpp"
+#include "eigenformer/kernels/weight_memory.hpp"
 #include "eigenformer/threading/thread_pool.hpp"
 
 namespace eigenformer::kernels {
@@ -78,8 +79,10 @@ class PackedWeight {
   PackedWeight(ThreadPool& pool, Precision precision, MatrixView<const float> weight,
                const float* input_scale = nullptr)
       : PackedWeight(precision, weight.rows, weight.cols, input_scale != nullptr) {
-    Word* const words = owned_.at_least(size_in_words());
+    std::shared_ptr<Word> memory = weight_memory(size_in_words());
+    Word* const words = memory.get();
     words_ = words;
+    owner_ = std::move(memory);
     auto* const numbers = reinterpret_cast<float*>(words + padded() * steps_);
     if (input_scale != nullptr) {
       for (Index p = 0; p < multipliers(); ++p) {
@@ -188,7 +191,6 @@ class PackedWeight {
   Index out_;
   Index in_;
   Index steps_;
-  AlignedBuffer<Word> owned_;
   std::shared_ptr<const void> owner_;
   const Word* words_ = nullptr;
 };

@@ -1,0 +1,117 @@
+// The most that this core can do in the arithmetic of each precision: multiply-adds in registers,
+// and bytes from memory. Benchmarks give their figures as shares of it, probed in the same run.
+#pragma once
+
+#include <algorithm>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <memory>
+
+#include "eigenformer/base/precision.hpp"
+#include "eigenformer/kernels/isa/isa.hpp"
+
+namespace eigenformer::benchmarks {
+
+/// Seconds that function() takes.
+template <class Function>
+[[nodiscard]] double seconds(Function&& function) {
+  const auto start = std::chrono::steady_clock::now();
+  function();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+namespace detail {
+
+#if defined(__x86_64__)
+// Sums in 12 registers (24 with AVX-512) hide the latency of the instructions. Registers are named,
+// since a compiler may keep sums on the stack.
+#define EIGENFORMER_4(op, r, a, b, c, d)                                                           \
+  op " %%" r "15, %%" r "14, %%" r #a "\n\t" op " %%" r "15, %%" r "14, %%" r #b "\n\t" op " %%" r \
+     "15, %%" r "14, %%" r #c "\n\t" op " %%" r "15, %%" r "14, %%" r #d "\n\t"
+#define EIGENFORMER_12(op, r)      \
+  EIGENFORMER_4(op, r, 0, 1, 2, 3) \
+  EIGENFORMER_4(op, r, 4, 5, 6, 7) EIGENFORMER_4(op, r, 8, 9, 10, 11)
+#define EIGENFORMER_24(op)                                                          \
+  EIGENFORMER_12(op, "zmm")                                                         \
+  EIGENFORMER_4(op, "zmm", 16, 17, 18, 19) EIGENFORMER_4(op, "zmm", 20, 21, 22, 23) \
+      EIGENFORMER_4(op, "zmm", 24, 25, 26, 27)
+#define EIGENFORMER_LOW                                                                    \
+  "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", \
+      "xmm11", "xmm14", "xmm15"
+#define EIGENFORMER_HIGH                                                                    \
+  "xmm16", "xmm17", "xmm18", "xmm19", "xmm20", "xmm21", "xmm22", "xmm23", "xmm24", "xmm25", \
+      "xmm26", "xmm27"
+#define EIGENFORMER_PROBE(name, set, body, ...)                                        \
+  [[gnu::target(set), gnu::noinline]] inline void name(std::int64_t rounds) noexcept { \
+    for (std::int64_t i = 0; i < rounds; ++i) asm volatile(body : : : __VA_ARGS__);    \
+  }
+EIGENFORMER_PROBE(fma_256, "avx2,fma", EIGENFORMER_12("vfmadd231ps", "ymm"), EIGENFORMER_LOW)
+EIGENFORMER_PROBE(fma_512, "avx512f", EIGENFORMER_24("vfmadd231ps"), EIGENFORMER_LOW,
+                  EIGENFORMER_HIGH)
+EIGENFORMER_PROBE(bf16_512, "avx512f", EIGENFORMER_24("vdpbf16ps"), EIGENFORMER_LOW,
+                  EIGENFORMER_HIGH)
+EIGENFORMER_PROBE(int8_512, "avx512f", EIGENFORMER_24("vpdpbusd"), EIGENFORMER_LOW,
+                  EIGENFORMER_HIGH)
+#undef EIGENFORMER_PROBE
+#undef EIGENFORMER_HIGH
+#undef EIGENFORMER_LOW
+#undef EIGENFORMER_24
+#undef EIGENFORMER_12
+#undef EIGENFORMER_4
+#endif
+
+}  // namespace detail
+
+/// Operations per second (a multiply-add is two) of one thread with the instruction set in use; 0
+/// where that has no instruction for the precision, or no probe.
+[[nodiscard]] inline double peak(Precision precision) {
+#if defined(__x86_64__)
+  struct Probe {
+    void (*run)(std::int64_t) noexcept;
+    double operations;  // of one round
+  };
+  const Isa isa = active_isa();
+  const bool words = precision == Precision::bf16
+                         ? isa >= Isa::avx512_bf16
+                         : precision == Precision::int8 && isa >= Isa::avx512_vnni;
+  const Probe probe = precision == Precision::full
+                          ? (isa >= Isa::avx512 ? Probe{detail::fma_512, 24 * 32.0}
+                             : isa == Isa::avx2 ? Probe{detail::fma_256, 12 * 16.0}
+                                                : Probe{nullptr, 0})
+                      : !words                       ? Probe{nullptr, 0}
+                      : precision == Precision::bf16 ? Probe{detail::bf16_512, 24 * 64.0}
+                                                     : Probe{detail::int8_512, 24 * 128.0};
+  if (probe.run == nullptr) return 0;
+  constexpr std::int64_t rounds = 40000;  // about a quarter of a millisecond
+  double least = 1e9;
+  for (int i = 0; i < 20; ++i) {
+    least = std::min(least, seconds([&] { probe.run(rounds); }));
+  }
+  return probe.operations * static_cast<double>(rounds) / least;
+#else
+  (void)precision;
+  return 0;
+#endif
+}
+
+/// Bytes per second that one thread reads from memory.
+[[nodiscard]] inline double memory_rate() {
+  constexpr std::size_t words = std::size_t{1} << 25;  // 256 MiB
+  const auto numbers = std::make_unique<std::uint64_t[]>(words);
+  std::memset(numbers.get(), 1, words * sizeof(std::uint64_t));
+  double least = 1e9;
+  for (int i = 0; i < 3; ++i) {
+    std::uint64_t sums[8] = {};
+    least = std::min(least, seconds([&] {
+                       for (std::size_t j = 0; j < words; j += 8) {
+                         for (std::size_t k = 0; k < 8; ++k) sums[k] += numbers[j + k];
+                       }
+                     }));
+    asm volatile("" : : "m"(sums));
+  }
+  return static_cast<double>(words * sizeof(std::uint64_t)) / least;
+}
+
+}  // namespace eigenformer::benchmarks
