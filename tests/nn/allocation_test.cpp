@@ -1,55 +1,10 @@
 // A repeated forward pass takes no memory from the system, neither by operator new nor by malloc.
 #include <algorithm>
-#include <atomic>
-#include <cstdlib>
 
 #include "eigenformer/nn.hpp"
 
+#include "../allocation_counter.hpp"
 #include "support.hpp"
-
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || !defined(__GLIBC__)
-#define EIGENFORMER_COUNTS 0
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define EIGENFORMER_COUNTS 0
-#else
-#define EIGENFORMER_COUNTS 1
-#endif
-#else
-#define EIGENFORMER_COUNTS 1
-#endif
-
-namespace {
-std::atomic<bool> counting{false};
-std::atomic<long> allocations{0};
-}  // namespace
-
-#if EIGENFORMER_COUNTS
-// The C library's functions under its own names for them; operator new calls the first.
-extern "C" {
-void* __libc_malloc(std::size_t size);
-void* __libc_calloc(std::size_t count, std::size_t size);
-void* __libc_realloc(void* memory, std::size_t size);
-void* __libc_memalign(std::size_t alignment, std::size_t size);
-
-void* malloc(std::size_t size) {
-  allocations += counting;
-  return __libc_malloc(size);
-}
-void* calloc(std::size_t count, std::size_t size) {
-  allocations += counting;
-  return __libc_calloc(count, size);
-}
-void* realloc(void* memory, std::size_t size) {
-  allocations += counting;
-  return __libc_realloc(memory, size);
-}
-void* aligned_alloc(std::size_t alignment, std::size_t size) {
-  allocations += counting;
-  return __libc_memalign(alignment, size);
-}
-}
-#endif
 
 namespace ef = eigenformer;
 using ef::Index;

@@ -34,14 +34,18 @@ class RobertaEmbeddings {
 
   /// `[tokens, hidden]`. Throws ShapeError for ids, types and texts beyond the tables.
   [[nodiscard]] Tensor<Scalar> operator()(Context& cx, const Batch& batch) const {
-    const std::vector<TokenId> positions = position_ids(batch, padding_);
+    Tensor<TokenId> numbers = cx.empty<TokenId>({2, batch.tokens()});
+    const std::span<TokenId> positions(numbers.data(), batch.ids.size());
+    const std::span<TokenId> zeros(numbers.data() + batch.tokens(), batch.ids.size());
+    position_ids(batch, padding_, positions);
+    std::fill(zeros.begin(), zeros.end(), 0);
+    const std::span<const TokenId> types =
+        batch.type_ids.empty() ? std::span<const TokenId>(zeros) : batch.type_ids;
     const Index last =
         positions.empty() ? 0 : *std::max_element(positions.begin(), positions.end());
     check<ShapeError>(last <= padding_ + most_tokens_, "roberta: a text of ", last - padding_,
                       " tokens is longer than the ", most_tokens_,
                       " that the model takes; truncate it");
-    const std::vector<TokenId> types =
-        batch.type_ids.empty() ? std::vector<TokenId>(batch.ids.size(), 0) : batch.type_ids;
     const Tensor<Scalar> sum =
         embedding_sum<Scalar>(cx, {word_.lookup(cx, batch.ids), type_.lookup(cx, types),
                                    position_.lookup(cx, positions)});  // [tokens, hidden]
@@ -51,7 +55,12 @@ class RobertaEmbeddings {
   /// Positions `[tokens]`: padding + 1, padding + 2, ... over each text, where tokens that are
   /// `padding` have position `padding` and are not counted.
   [[nodiscard]] static std::vector<TokenId> position_ids(const Batch& batch, TokenId padding) {
-    std::vector<TokenId> positions(batch.ids.size(), padding);
+    std::vector<TokenId> positions(batch.ids.size());
+    position_ids(batch, padding, positions);
+    return positions;
+  }
+  static void position_ids(const Batch& batch, TokenId padding, std::span<TokenId> positions) {
+    std::fill(positions.begin(), positions.end(), padding);
     for (std::size_t i = 0; i + 1 < batch.offsets.size(); ++i) {
       TokenId position = padding;
       for (Index t = batch.offsets[i]; t < batch.offsets[i + 1]; ++t) {
@@ -59,7 +68,6 @@ class RobertaEmbeddings {
         if (batch.ids[at] != padding) positions[at] = ++position;
       }
     }
-    return positions;
   }
 
   /// The norm that the outputs come from.

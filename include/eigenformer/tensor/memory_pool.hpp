@@ -1,5 +1,6 @@
 // Storage of tensors: reference-counted blocks, aligned to 64 bytes. A pool keeps the blocks that
-// it gets back in lists by size class, so that a repeated computation allocates nothing.
+// it gets back in lists by size class, so that a computation that was done once allocates nothing,
+// nor does the same computation on smaller shapes.
 #pragma once
 
 #include <array>
@@ -135,9 +136,14 @@ class MemoryPool {
     detail::Block* block = nullptr;
     {
       const std::lock_guard lock(state_->mutex);
-      detail::Block*& list = state_->free[static_cast<std::size_t>(size_class)];
-      block = list;
-      if (block != nullptr) list = block->next_free;
+      // The smallest free block that is large enough: who has seen its largest shape has blocks for
+      // all smaller ones.
+      for (auto at = static_cast<std::size_t>(size_class); at < state_->free.size(); ++at) {
+        detail::Block*& list = state_->free[at];
+        if (list == nullptr) continue;
+        block = std::exchange(list, list->next_free);
+        break;
+      }
     }
     if (block == nullptr) {
       block = detail::Block::allocate(detail::PoolState::class_bytes(size_class));
