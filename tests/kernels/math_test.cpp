@@ -46,7 +46,7 @@ constexpr std::array functions{
     Function{"erf", &Kernels::erf, [](double x) { return std::erf(x); }, 2},
     Function{"tanh", &Kernels::tanh, [](double x) { return std::tanh(x); }, 2},
     Function{"relu", &Kernels::relu, [](double x) { return x < 0 ? 0 : x; }, 0},
-    Function{"gelu", &Kernels::gelu, gelu, 4},
+    Function{"gelu", &Kernels::gelu, gelu, 4.2},
     Function{"gelu_tanh", &Kernels::gelu_tanh, gelu_tanh, 4},
     Function{"silu", &Kernels::silu, [](double x) { return weighted(x, sigmoid(x)); }, 3},
     Function{"gelu_approx", &Kernels::gelu_approx, gelu, 0, 2e-5, 0x1p-10},

@@ -1,7 +1,7 @@
 // Elementary functions and activations over vectors of floats, for all floats: no result below the
 // normal range is lost, NaN stays NaN. Bounds are in units in the last place of the result (ULP),
-// found by trying every float in every instruction set; they hold with and without fused
-// multiply-add. Polynomials are minimax fits, made for coefficients rounded to float.
+// found by trying every float in every instruction set, with fused multiply-add and without.
+// Polynomials are minimax fits, made for coefficients rounded to float.
 // No guard: included once for each instruction set, after Vector, Integers and lanes.
 
 /// The larger and the smaller one; b where one is NaN. GCC takes two instructions for `? :`.
@@ -69,7 +69,7 @@ inline constexpr float rounder = 12582912.0f;
 
 /// exp(x) for |x| <= ln 2 / 2. The fit leaves room for rounding errors, which grow with |x|.
 [[gnu::always_inline]] inline Vector exp_near_0(Vector x) noexcept {
-  return polynomial(x, 0.00823930372f, 0.0419043601f, 0.166685998f, 0.499990851f, 0.999999285f,
+  return polynomial(x, 0.00823843386f, 0.0419040434f, 0.166686058f, 0.499990851f, 0.999999285f,
                     1.0f);
 }
 
@@ -124,8 +124,9 @@ inline constexpr float rounder = 12582912.0f;
 /// max(x, 0).
 [[gnu::always_inline]] inline Vector relu_of(Vector x) noexcept { return larger_of(Vector{}, x); }
 
-/// x Phi(x) = max(x, 0) - s Phi(-s), s = |x|, within 4 ULP. Phi(-s) exp(s^2 / 2) is the fit
-/// p / (c s p + w): the form of its continued fraction, in which rounding errors of p cancel.
+/// x Phi(x) = max(x, 0) - s Phi(-s), s = |x|, within 4 ULP; 4.2 without fused multiply-add.
+/// Phi(-s) exp(s^2 / 2) is the fit p / (c s p + w): the form of its continued fraction, in which
+/// rounding errors of p cancel.
 [[gnu::always_inline]] inline Vector gelu_of(Vector x) noexcept {
   const Vector s = magnitude_of(x, 14.375f);  // s Phi(-s) is below half the least float there
   // s^2 = t - 2 n ln 2 without loss: the upper half of s has a square of 24 bits, and so has n
@@ -134,14 +135,14 @@ inline constexpr float rounder = 12582912.0f;
   const Vector square = upper * upper;
   const Vector rounded = square * (-0.5f * log2_e) + (rounder + 32);
   const Vector n = rounded - (rounder + 32);
-  const Vector t =
-      ((square + n * 1.38629150390625f) + n * 2.85721353e-6f) + (s - upper) * (s + upper);
+  const Vector low = n * 2.85721353e-6f + (s - upper) * (s + upper);
+  const Vector t = (square + n * 1.38629150390625f) + low;
   const Vector e = times_power(polynomial(t, 2.10147246e-05f, -0.000261571695f, 0.00260462193f,
                                           -0.0208331309f, 0.12499994f, -0.5f, 1.0f),
                                rounded);  // 2^32 exp(-s^2 / 2), which is normal
-  const Vector p = s * polynomial(s, 1.0f, 9.35563183f, 40.5119591f, 93.5712662f, 101.919205f);
-  const Vector w = polynomial(s, 2.49830747f, 23.639658f, 94.3081131f, 203.838409f);
-  return relu_of(x) - e * p / times_power(p * 2.50663352f + w, Vector{} + (rounder + 32));
+  const Vector p = s * polynomial(s, 1.0f, 9.34312439f, 40.4191399f, 93.2802734f, 101.5f);
+  const Vector w = polynomial(s, 2.49854445f, 23.6045227f, 94.1079941f, 203.0f);
+  return relu_of(x) - e * p / times_power(p * 2.50663328f + w, Vector{} + (rounder + 32));
 }
 
 /// x sigmoid(z) = max(x, 0) - s / (1 + exp(|z|)), s = |x|, given 2^-64 exp(|z|), which is normal.
