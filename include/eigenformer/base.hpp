@@ -6,5 +6,6 @@
 #include "eigenformer/base/dtype.hpp"
 #include "eigenformer/base/error.hpp"
 #include "eigenformer/base/function_ref.hpp"
+#include "eigenformer/base/large_memory.hpp"
 #include "eigenformer/base/rng.hpp"
 #include "eigenformer/base/shape.hpp"

@@ -173,7 +173,7 @@ class PackedWeight {
           continue;
         }
         if (input_scale != nullptr) {
-          for (Index p = 0; p < in_; ++p) scaled[p] = row[p] * input_scale[p];
+          kernels.multiply(row, input_scale, scaled, in_);
           row = scaled;
         }
         kernels.signed_byte_row(row, in_, converted + j * stride, numbers + first + j,

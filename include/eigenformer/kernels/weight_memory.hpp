@@ -3,18 +3,14 @@
 // chunks of huge pages, where the system has them; a chunk goes when the last of its weights goes.
 #pragma once
 
-#if defined(__linux__)
-#include <sys/mman.h>
-#endif
-
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
 #include <memory>
 #include <mutex>
-#include <new>
 
+#include "eigenformer/base/large_memory.hpp"
 #include "eigenformer/base/shape.hpp"
 
 namespace eigenformer::kernels {
@@ -22,16 +18,10 @@ namespace eigenformer::kernels {
 /// `words` 32-bit words, uninitialised, aligned to a cache line. Thread-safe; throws
 /// std::bad_alloc.
 [[nodiscard]] inline std::shared_ptr<std::uint32_t> weight_memory(Index words) {
-  constexpr std::size_t huge_page = std::size_t{1} << 21;
   constexpr std::size_t usual_size = 32 * huge_page;  // what is not used is not resident
   struct Chunk {
     explicit Chunk(std::size_t bytes)
-        : size(bytes), data(static_cast<std::byte*>(std::aligned_alloc(huge_page, bytes))) {
-      if (data == nullptr) throw std::bad_alloc();
-#if defined(__linux__)
-      ::madvise(data, size, MADV_HUGEPAGE);
-#endif
-    }
+        : size(bytes), data(static_cast<std::byte*>(allocate_large(bytes))) {}
     Chunk(const Chunk&) = delete;
     Chunk& operator=(const Chunk&) = delete;
     ~Chunk() { std::free(data); }

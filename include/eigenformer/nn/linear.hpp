@@ -1,10 +1,11 @@
 // Linear layer: y = activation(x W^T + b), with W stored [out, in] as torch.nn.Linear does.
 #pragma once
 
-#include <algorithm>
 #include <cmath>
 #include <utility>
 #include <vector>
+
+#include <Eigen/Core>
 
 #include "eigenformer/autograd/ops/linear.hpp"
 #include "eigenformer/autograd/ops/rearrange.hpp"
@@ -38,14 +39,13 @@ void pack_weight(ThreadPool& threads, Precision precision, Parameter<Scalar>& we
   if (precision == Precision::int8 && norm != nullptr) {
     scale = norm->reach();
     const MatrixView<const Scalar> w = std::as_const(weight).value().view();  // [out, in]
-    std::vector<float> largest(scale.size(), 0.0f);                           // [in]
+    using Row = Eigen::Array<Scalar, 1, Eigen::Dynamic>;
+    Row largest = Row::Zero(w.cols);  // [in]
     for (Index i = 0; i < w.rows; ++i) {
-      for (std::size_t j = 0; j < largest.size(); ++j) {
-        largest[j] = std::max(largest[j], static_cast<float>(std::abs(w.row(i)[j])));
-      }
+      largest = largest.max(Eigen::Map<const Row>(w.row(i), w.cols).abs());
     }
     for (std::size_t j = 0; j < scale.size(); ++j) {
-      const float ratio = std::sqrt(scale[j] / largest[j]);
+      const float ratio = std::sqrt(scale[j] / static_cast<float>(largest[static_cast<Index>(j)]));
       scale[j] = std::isfinite(ratio) && ratio > 0 ? ratio : 1.0f;
     }
   }

@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "eigenformer/base/error.hpp"
+#include "eigenformer/base/large_memory.hpp"
 
 namespace eigenformer {
 
@@ -31,8 +32,7 @@ struct alignas(64) Block {
   std::shared_ptr<const void> keep_alive;  ///< owner of foreign memory, such as a mapped file
 
   static Block* allocate(std::size_t bytes) {
-    void* memory = std::aligned_alloc(64, sizeof(Block) + (bytes + 63) / 64 * 64);
-    if (memory == nullptr) throw std::bad_alloc();
+    void* memory = allocate_large(sizeof(Block) + bytes);
     auto* block = new (memory) Block;
     block->capacity = bytes;
     block->data = static_cast<std::byte*>(memory) + sizeof(Block);
