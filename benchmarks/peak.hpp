@@ -33,10 +33,10 @@ namespace detail {
 #define EIGENFORMER_12(op, r)      \
   EIGENFORMER_4(op, r, 0, 1, 2, 3) \
   EIGENFORMER_4(op, r, 4, 5, 6, 7) EIGENFORMER_4(op, r, 8, 9, 10, 11)
-#define EIGENFORMER_24(op)                                                          \
-  EIGENFORMER_12(op, "zmm")                                                         \
-  EIGENFORMER_4(op, "zmm", 16, 17, 18, 19) EIGENFORMER_4(op, "zmm", 20, 21, 22, 23) \
-      EIGENFORMER_4(op, "zmm", 24, 25, 26, 27)
+#define EIGENFORMER_24(op)                 \
+  EIGENFORMER_12(op, "zmm")                \
+  EIGENFORMER_4(op, "zmm", 16, 17, 18, 19) \
+  EIGENFORMER_4(op, "zmm", 20, 21, 22, 23) EIGENFORMER_4(op, "zmm", 24, 25, 26, 27)
 #define EIGENFORMER_LOW                                                                    \
   "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", \
       "xmm11", "xmm14", "xmm15"
