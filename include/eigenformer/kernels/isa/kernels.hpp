@@ -92,12 +92,12 @@ struct Kernels {
 namespace baseline {
 #define EIGENFORMER_NATIVE_WORDS 0
 #define EIGENFORMER_VECTOR_BYTES 16
-#if defined(__aarch64__)
-#define EIGENFORMER_TILE_ROWS 8
-#define EIGENFORMER_TILE_VECTORS 3
-#else
+#if defined(__x86_64__)
 #define EIGENFORMER_TILE_ROWS 6
 #define EIGENFORMER_TILE_VECTORS 2
+#else
+#define EIGENFORMER_TILE_ROWS 8
+#define EIGENFORMER_TILE_VECTORS 3
 #endif
 #include "eigenformer/kernels/isa/table.inl.hpp"
 }  // namespace baseline

@@ -9,7 +9,7 @@
 // clang-format on
 
 template <class Arithmetic>
-inline constexpr Product product_of{tile_rows, tile_vectors* lanes, Arithmetic::group,
+inline constexpr Product product_of{tile_rows, Arithmetic::most_vectors* lanes, Arithmetic::group,
                                     Arithmetic::left_words, multiply_tile<Arithmetic>};
 
 inline constexpr Kernels table{product_of<FloatWords>,

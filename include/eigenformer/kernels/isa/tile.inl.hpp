@@ -6,8 +6,27 @@
 // of words, one for each column. An arithmetic says how words multiply:
 //   Sum           what is summed up, one number for each column
 //   left_words    words that a step reads for each row, in planes
-//   left, right   one step's operands, ready to multiply
+//   most_vectors  in a tile, so that all stays in registers
+//   left, right   one step's operands, ready to multiply; left for one row of `left_rows`
 //   add_product   sum += left right
+
+/// Rows whose left words are loaded at once, so that they do not take the registers of sums.
+#if defined(__x86_64__)
+inline constexpr int left_rows = 1;
+#else
+inline constexpr int left_rows = 4;
+
+/// Number i of v in all lanes: NEON multiplies by it where it is.
+template <class V>
+[[gnu::always_inline]] inline V broadcast(V v, int i) noexcept {
+  switch (i) {
+    case 0: return __builtin_shufflevector(v, v, 0, 0, 0, 0);
+    case 1: return __builtin_shufflevector(v, v, 1, 1, 1, 1);
+    case 2: return __builtin_shufflevector(v, v, 2, 2, 2, 2);
+    default: return __builtin_shufflevector(v, v, 3, 3, 3, 3);
+  }
+}
+#endif
 
 /// One float in a word.
 struct FloatWords {
@@ -15,17 +34,26 @@ struct FloatWords {
   using Right = Vector;
   static constexpr Index group = 1;
   static constexpr Index left_words = 1;
-  [[gnu::always_inline]] static float left(const Word* a, Index) noexcept {
-    float x;
+  static constexpr int most_vectors = tile_vectors;
+#if defined(__x86_64__)
+  using Left = float;
+  [[gnu::always_inline]] static Left left(const Word* a, Index, int) noexcept {
+    Left x;
     __builtin_memcpy(&x, a, sizeof(x));
     return x;
   }
+#else
+  using Left = Vector;
+  [[gnu::always_inline]] static Left left(const Word* a, Index, int row) noexcept {
+    return broadcast(right(a), row);
+  }
+#endif
   [[gnu::always_inline]] static Right right(const Word* b) noexcept {
     Right r;
     __builtin_memcpy(&r, b, sizeof(r));
     return r;
   }
-  [[gnu::always_inline]] static void add_product(Sum& sum, float left, Right right) noexcept {
+  [[gnu::always_inline]] static void add_product(Sum& sum, Left left, Right right) noexcept {
     sum += left * right;
   }
 };
@@ -44,7 +72,8 @@ struct BFloat16Words {
   using Right = Integers;
   static constexpr Index group = 2;
   static constexpr Index left_words = 1;
-  [[gnu::always_inline]] static Integers left(const Word* a, Index) noexcept {
+  static constexpr int most_vectors = tile_vectors;
+  [[gnu::always_inline]] static Integers left(const Word* a, Index, int) noexcept {
     return Integers{} + static_cast<std::int32_t>(*a);
   }
   [[gnu::always_inline]] static Right right(const Word* b) noexcept { return load_words(b); }
@@ -59,7 +88,8 @@ struct ByteWords {
   using Right = Integers;
   static constexpr Index group = 4;
   static constexpr Index left_words = 1;
-  [[gnu::always_inline]] static Integers left(const Word* a, Index) noexcept {
+  static constexpr int most_vectors = tile_vectors;
+  [[gnu::always_inline]] static Integers left(const Word* a, Index, int) noexcept {
     return Integers{} + static_cast<std::int32_t>(*a);
   }
   [[gnu::always_inline]] static Right right(const Word* b) noexcept { return load_words(b); }
@@ -78,13 +108,14 @@ struct BFloat16Words {
     Vector even, odd;
   };
   struct LeftPair {
-    float even, odd;
+    FloatWords::Left even, odd;
   };
   using Right = Pair;
   static constexpr Index group = 2;
   static constexpr Index left_words = 2;
-  [[gnu::always_inline]] static LeftPair left(const Word* a, Index plane) noexcept {
-    return {FloatWords::left(a, plane), FloatWords::left(a + plane, plane)};
+  static constexpr int most_vectors = 2;
+  [[gnu::always_inline]] static LeftPair left(const Word* a, Index plane, int row) noexcept {
+    return {FloatWords::left(a, plane, row), FloatWords::left(a + plane, plane, row)};
   }
   [[gnu::always_inline]] static Right right(const Word* b) noexcept {
     const Integers words = load_words(b);
@@ -101,14 +132,16 @@ struct BFloat16Words {
 /// bytes and the odd ones. All products are exact, with nothing to saturate.
 struct ByteWords {
   using Sum = Integers;
+  static constexpr Index group = 4;
+  static constexpr Index left_words = 2;
+  static constexpr int most_vectors = 2;
+#if defined(__x86_64__)
   using Shorts [[gnu::vector_size(EIGENFORMER_VECTOR_BYTES)]] = std::int16_t;
   struct Pair {
     Shorts even, odd;
   };
   using Right = Pair;
-  static constexpr Index group = 4;
-  static constexpr Index left_words = 2;
-  [[gnu::always_inline]] static Pair left(const Word* a, Index plane) noexcept {
+  [[gnu::always_inline]] static Pair left(const Word* a, Index plane, int) noexcept {
     return {(Shorts)(Integers{} + static_cast<std::int32_t>(a[0])),
             (Shorts)(Integers{} + static_cast<std::int32_t>(a[plane]))};
   }
@@ -118,20 +151,36 @@ struct ByteWords {
   }
   /// In each word the sum of the products of both halves.
   [[gnu::always_inline]] static Integers multiply_halves(Shorts a, Shorts b) noexcept {
-#if defined(__x86_64__) && EIGENFORMER_VECTOR_BYTES == 32
+#if EIGENFORMER_VECTOR_BYTES == 32
     return (Integers)__builtin_ia32_pmaddwd256(a, b);
-#elif defined(__x86_64__)
-    return (Integers)__builtin_ia32_pmaddwd128(a, b);
 #else
-    const auto x = (Integers)a;
-    const auto y = (Integers)b;
-    return ((x << 16) >> 16) * ((y << 16) >> 16) + (x >> 16) * (y >> 16);
+    return (Integers)__builtin_ia32_pmaddwd128(a, b);
 #endif
   }
   [[gnu::always_inline]] static void add_product(Sum& sum, const Pair& left,
                                                  const Right& right) noexcept {
     sum += multiply_halves(left.even, right.even) + multiply_halves(left.odd, right.odd);
   }
+#else
+  struct Right {
+    Integers bytes[4];
+  };
+  [[gnu::always_inline]] static Right left(const Word* a, Index plane, int row) noexcept {
+    const Integers even = load_words(a);
+    const Integers odd = load_words(a + plane);
+    return {{broadcast(even & 0xffff, row), broadcast(odd & 0xffff, row),
+             broadcast(even >> 16, row), broadcast(odd >> 16, row)}};
+  }
+  [[gnu::always_inline]] static Right right(const Word* b) noexcept {
+    const Integers words = load_words(b);
+    return {{(words << 24) >> 24, (words << 16) >> 24, (words << 8) >> 24, words >> 24}};
+  }
+  [[gnu::always_inline]] static void add_product(Sum& sum, const Right& left,
+                                                 const Right& right) noexcept {
+    EIGENFORMER_UNROLL
+    for (int i = 0; i < 4; ++i) sum += left.bytes[i] * right.bytes[i];
+  }
+#endif
 };
 
 #endif
@@ -145,11 +194,13 @@ inline void tile_of_size(const Tile& t) noexcept {
   if constexpr (is_float) {
     const float* from = t.accumulate ? t.c : t.bias;
     const Index step = t.accumulate ? t.stride : 0;
-    EIGENFORMER_UNROLL
-    for (int i = 0; i < rows; ++i) {
-      if (from == nullptr || i >= t.rows) break;
+    if (from != nullptr) {
       EIGENFORMER_UNROLL
-      for (int v = 0; v < vectors; ++v) sums[i][v] = load(from + i * step + v * lanes);
+      for (int i = 0; i < rows; ++i) {
+        const float* row = from + (i < t.rows ? i : 0) * step;
+        EIGENFORMER_UNROLL
+        for (int v = 0; v < vectors; ++v) sums[i][v] = load(row + v * lanes);
+      }
     }
   }
   const Index plane = t.left_step / Arithmetic::left_words;
@@ -165,7 +216,7 @@ inline void tile_of_size(const Tile& t) noexcept {
     }
     EIGENFORMER_UNROLL
     for (int i = 0; i < rows; ++i) {
-      const auto left = Arithmetic::left(a + i, plane);
+      const auto left = Arithmetic::left(a + i / left_rows * left_rows, plane, i % left_rows);
       EIGENFORMER_UNROLL
       for (int v = 0; v < vectors; ++v) Arithmetic::add_product(sums[i][v], left, right[v]);
     }
@@ -215,12 +266,13 @@ inline void multiply_tile(const Tile& t) noexcept {
     }
     return;
   }
-  if (t.columns == tile_vectors * lanes) {
-    if (t.rows <= tile_rows / 4) return tile_of_size<Arithmetic, tile_rows / 4, tile_vectors>(t);
-    if (t.rows <= tile_rows / 2) return tile_of_size<Arithmetic, tile_rows / 2, tile_vectors>(t);
-    return tile_of_size<Arithmetic, tile_rows, tile_vectors>(t);
+  constexpr int vectors = Arithmetic::most_vectors;
+  if (t.columns == vectors * lanes) {
+    if (t.rows <= tile_rows / 4) return tile_of_size<Arithmetic, tile_rows / 4, vectors>(t);
+    if (t.rows <= tile_rows / 2) return tile_of_size<Arithmetic, tile_rows / 2, vectors>(t);
+    return tile_of_size<Arithmetic, tile_rows, vectors>(t);
   }
-  if constexpr (tile_vectors > 2) {
+  if constexpr (vectors > 2) {
     if (t.columns == 2 * lanes) return tile_of_size<Arithmetic, tile_rows, 2>(t);
   }
   return tile_of_size<Arithmetic, tile_rows, 1>(t);
