@@ -5,6 +5,31 @@ using Octet [[gnu::vector_size(32)]] = std::int32_t;  // 8 words
 using FloatOctet [[gnu::vector_size(32)]] = float;
 
 [[gnu::always_inline]] inline void transpose(Octet (&words)[8]) noexcept {
+#if EIGENFORMER_VECTOR_BYTES == 16  // halves by hand: GCC takes wider vectors apart word by word
+  Integers from[8][2];
+  Integers to[8][2];
+  __builtin_memcpy(from, words, sizeof(from));
+  EIGENFORMER_UNROLL
+  for (int i = 0; i < 4; ++i) {
+    const int half = i / 2;
+    const int first = i % 2 * 4;
+    Integers pairs[4];
+    EIGENFORMER_UNROLL
+    for (int j = 0; j < 4; j += 2) {
+      const Integers a = from[first + j][half];
+      const Integers b = from[first + j + 1][half];
+      pairs[j] = __builtin_shufflevector(a, b, 0, 4, 2, 6);
+      pairs[j + 1] = __builtin_shufflevector(a, b, 1, 5, 3, 7);
+    }
+    EIGENFORMER_UNROLL
+    for (int j = 0; j < 2; ++j) {
+      const int row = 4 * half + j;
+      to[row][first / 4] = __builtin_shufflevector(pairs[j], pairs[j + 2], 0, 1, 4, 5);
+      to[row + 2][first / 4] = __builtin_shufflevector(pairs[j], pairs[j + 2], 2, 3, 6, 7);
+    }
+  }
+  __builtin_memcpy(words, to, sizeof(to));
+#else
   Octet pairs[8];
   EIGENFORMER_UNROLL
   for (int i = 0; i < 8; i += 2) {
@@ -25,6 +50,7 @@ using FloatOctet [[gnu::vector_size(32)]] = float;
     words[i] = __builtin_shufflevector(fours[i], fours[i + 4], 0, 1, 2, 3, 8, 9, 10, 11);
     words[i + 4] = __builtin_shufflevector(fours[i], fours[i + 4], 4, 5, 6, 7, 12, 13, 14, 15);
   }
+#endif
 }
 
 /// out[p * step + i] = word p of row i, for i < width <= 8; zero for i >= rows. Rows are `stride`
@@ -113,8 +139,8 @@ inline void range_of(const float* x, Index n, float* least, float* most) noexcep
   Vector low = Vector{} + __builtin_inff();
   Vector high = -low;
   Vector differences{};  // 0, or NaN
-  Index p = 0;
-  for (; p + lanes <= n; p += lanes) {
+  const Index whole = n - n % lanes;
+  for (Index p = 0; p < whole; p += lanes) {
     const Vector v = load(x + p);
     differences += v - v;
     low = smaller_of(v, low);
@@ -127,7 +153,7 @@ inline void range_of(const float* x, Index n, float* least, float* most) noexcep
     *least = low[j] < *least ? low[j] : *least;
     *most = high[j] > *most ? high[j] : *most;
   }
-  for (; p < n; ++p) {
+  for (Index p = whole; p < n; ++p) {
     difference += x[p] - x[p];
     *least = x[p] < *least ? x[p] : *least;
     *most = x[p] > *most ? x[p] : *most;
@@ -142,7 +168,7 @@ inline void byte_row(const float* x, Index n, float offset, float inverse, Word*
   in_pieces<32>(x, n, [=](const float* from, Index p) {
     using EightBytes [[gnu::vector_size(8)]] = std::uint8_t;
     EIGENFORMER_UNROLL
-    for (int part = 0; part < 4; ++part) {
+    for (Index part = 0; part < 4; ++part) {
       FloatOctet v;
       __builtin_memcpy(&v, from + 8 * part, sizeof(v));
       const float round = 12582912.0f;  // 1.5 * 2^23: adding it leaves the integer in the low bits
