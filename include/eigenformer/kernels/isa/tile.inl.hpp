@@ -216,7 +216,8 @@ inline void tile_of_size(const Tile& t) noexcept {
     }
     EIGENFORMER_UNROLL
     for (int i = 0; i < rows; ++i) {
-      const auto left = Arithmetic::left(a + i / left_rows * left_rows, plane, i % left_rows);
+      const auto left =
+          Arithmetic::left(a + Index{i} / left_rows * left_rows, plane, i % left_rows);
       EIGENFORMER_UNROLL
       for (int v = 0; v < vectors; ++v) Arithmetic::add_product(sums[i][v], left, right[v]);
     }
