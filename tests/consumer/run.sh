@@ -19,6 +19,7 @@ for compiler in "$@"; do
   for way in package fetch subdirectory; do
     build=$scratch/$compiler-$way
     mkdir "$build"
+    ln -s "$root/examples" "$build/examples"
     [[ $way != package ]] || awk -v to="$build/readme_" '
       /^```cpp$/ { file = to (++count) ".cpp"; next }
       /^```$/ { file = ""; next }
@@ -34,7 +35,7 @@ for compiler in "$@"; do
     } > "$scratch/log" 2>&1 || { cat "$scratch/log"; exit 1; }
     "$build/consumer" "$root/examples/model"
     for program in "$build"/readme_?; do
-      if [[ -x $program ]]; then (cd "$root" && "$program" > /dev/null); fi
+      if [[ -x $program ]]; then (cd "$build" && "$program" > /dev/null); fi
     done
     echo "built and run in $SECONDS s"
   done
