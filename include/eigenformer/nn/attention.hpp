@@ -27,6 +27,33 @@ struct Sequences {
   explicit Sequences(const Batch& batch) : Sequences(batch.offsets, batch.mask) {}
 };
 
+/// Calls f(rows, their sequences) for runs of whole texts that cover `tokens` rows: as many as have
+/// `at_once` tokens, or a single longer one.
+template <class Function>
+void for_each_group(Context& cx, const Sequences& sequences, Index tokens, Index at_once,
+                    Function&& f) {
+  const std::span<const Index> ends = sequences.segments;
+  if (ends.empty()) return f(RowRange{0, tokens}, sequences);
+  check<ShapeError>(ends.front() == 0 && ends.back() == tokens, "sequences: texts from ",
+                    ends.front(), " to ", ends.back(), " but ", tokens, " rows");
+  check<ShapeError>(sequences.mask.empty() || static_cast<Index>(sequences.mask.size()) == tokens,
+                    "sequences: ", sequences.mask.size(), " mask values for ", tokens, " rows");
+  Tensor<Index> own = cx.empty<Index>({static_cast<Index>(ends.size())});  // [texts + 1]
+  for (std::size_t first = 0; first + 1 < ends.size();) {
+    std::size_t last = first + 1;
+    while (last + 1 < ends.size() && ends[last + 1] - ends[first] <= at_once) ++last;
+    const RowRange rows{ends[first], ends[last]};
+    for (std::size_t i = first; i <= last; ++i) own.data()[i - first] = ends[i] - rows.begin;
+    Sequences part(std::span<const Index>(own.data(), last - first + 1));
+    if (!sequences.mask.empty()) {
+      part.mask = sequences.mask.subspan(static_cast<std::size_t>(rows.begin),
+                                         static_cast<std::size_t>(rows.size()));
+    }
+    f(rows, part);
+    first = last;
+  }
+}
+
 struct MultiHeadAttentionOptions {
   Index hidden = 0;    ///< columns in and out
   Index heads = 1;     ///< must divide hidden

@@ -45,11 +45,29 @@ class EncoderLayer {
         output_norm_(options.hidden, options.norm_eps, init),
         dropout_(options.dropout) {}
 
+  /// Tokens that inference works on at a time: however large a batch, what lies between x and z
+  /// stays in cache, and takes no more memory.
+  static constexpr Index tokens_at_once = 128;
+
   /// `probabilities`, unless null, gets the attention probabilities.
   [[nodiscard]] Tensor<Scalar> operator()(
       Context& cx, const Tensor<Scalar>& x, const Sequences& sequences = {},
       AttentionProbabilities<Scalar>* probabilities = nullptr) const {
-    return rest(cx, attention_(cx, x, sequences, probabilities), x);
+    const bool infers = cx.tape == nullptr && cx.dropout == nullptr && probabilities == nullptr;
+    if (!infers || x.rank() != 2 || x.size(0) <= tokens_at_once) {
+      return rest(cx, attention_(cx, x, sequences, probabilities), x);
+    }
+    Tensor<Scalar> z = cx.empty<Scalar>(x.shape());  // [tokens, hidden]
+    for_each_group(
+        cx, sequences, x.size(0), tokens_at_once, [&](RowRange group, const Sequences& part) {
+          const Tensor<Scalar> attended = attention_(cx, x.rows(group), part);  // [group, hidden]
+          for (Index begin = 0; begin < group.size(); begin += tokens_at_once) {
+            const Index end = std::min(begin + tokens_at_once, group.size());
+            const RowRange rows{group.begin + begin, group.begin + end};
+            rest(cx, attended.rows(begin, end), x.rows(rows), z.rows(rows));
+          }
+        });
+    return z;
   }
 
   /// The same for some rows of x alone, in rising order: `[rows, hidden]`. What a last layer need
@@ -76,10 +94,12 @@ class EncoderLayer {
   }
 
  private:
-  /// All after the attention, for rows of which `x` is what went into the layer.
-  Tensor<Scalar> rest(Context& cx, const Tensor<Scalar>& attended, const Tensor<Scalar>& x) const {
+  /// All after the attention, for rows of which `x` is what went into the layer; `into` as in
+  /// layer_norm.
+  Tensor<Scalar> rest(Context& cx, const Tensor<Scalar>& attended, const Tensor<Scalar>& x,
+                      const Tensor<Scalar>& into = {}) const {
     const Tensor<Scalar> y = attention_norm_(cx, dropout(cx, attended, dropout_), x);
-    return output_norm_(cx, dropout(cx, feed_forward_(cx, y), dropout_), y);
+    return output_norm_(cx, dropout(cx, feed_forward_(cx, y), dropout_), y, into);
   }
 
   MultiHeadAttention<Scalar> attention_;

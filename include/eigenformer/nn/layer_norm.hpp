@@ -23,10 +23,10 @@ class LayerNorm {
   [[nodiscard]] Tensor<Scalar> operator()(Context& cx, const Tensor<Scalar>& x) const {
     return layer_norm(cx, x, Tensor<Scalar>(), weight_(cx), bias_(cx), eps_);
   }
-  /// norm(x + residual), in one pass.
-  [[nodiscard]] Tensor<Scalar> operator()(Context& cx, const Tensor<Scalar>& x,
-                                          const Tensor<Scalar>& residual) const {
-    return layer_norm(cx, x, residual, weight_(cx), bias_(cx), eps_);
+  /// norm(x + residual), in one pass; `into` as in layer_norm.
+  Tensor<Scalar> operator()(Context& cx, const Tensor<Scalar>& x, const Tensor<Scalar>& residual,
+                            const Tensor<Scalar>& into = {}) const {
+    return layer_norm(cx, x, residual, weight_(cx), bias_(cx), eps_, into);
   }
 
   /// What the outputs `[size]` hardly ever exceed: three deviations round their mean.

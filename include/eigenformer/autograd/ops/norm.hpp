@@ -9,19 +9,25 @@
 namespace eigenformer {
 
 /// Normalises the last axis of `x + residual` (`[..., n]`; residual may be undefined).
-/// `gamma`, `beta` `[n]`. Mirrors torch.nn.LayerNorm. Throws ShapeError.
+/// `gamma`, `beta` `[n]`. `into`, unless undefined, is where the result goes, which has no gradient
+/// then. Mirrors torch.nn.LayerNorm. Throws ShapeError, NotDifferentiable.
 template <class Scalar>
 [[nodiscard]] Tensor<Scalar> layer_norm(Context& cx, const Tensor<Scalar>& x,
                                         const Tensor<Scalar>& residual, const Tensor<Scalar>& gamma,
-                                        const Tensor<Scalar>& beta, double eps) {
+                                        const Tensor<Scalar>& beta, double eps,
+                                        const Tensor<Scalar>& into = {}) {
   check<ShapeError>(
       x.rank() >= 1 && gamma.shape() == Shape{x.cols()} && beta.shape() == gamma.shape(),
       "layer_norm: input is ", x.shape(), " but weight is ", gamma.shape(), " and bias ",
       beta.shape(), "; both must have the input's last size");
   check<ShapeError>(!residual.defined() || residual.shape() == x.shape(), "layer_norm: input is ",
                     x.shape(), " but residual is ", residual.shape());
-  Tensor<Scalar> y = cx.empty<Scalar>(x.shape());
   Tape<Scalar>* tape = tracking<Scalar>(cx, x, residual, gamma, beta);
+  check<NotDifferentiable>(tape == nullptr || !into.defined(),
+                           "layer_norm: a result written over other numbers has no gradient");
+  check<ShapeError>(!into.defined() || into.shape() == x.shape(), "layer_norm: input is ",
+                    x.shape(), " but its result would go to ", into.shape());
+  Tensor<Scalar> y = into.defined() ? into : cx.empty<Scalar>(x.shape());
   Tensor<Scalar> sum;                // [..., n]
   Tensor<Scalar> inverse_deviation;  // [rows]
   if (tape != nullptr) {
