@@ -130,7 +130,7 @@ TEST(ReducedPrecision, DoesNotDependOnThreadsOrOtherTexts) {
   ef::Batch batch = some_texts();
   batch.add(std::vector<ef::TokenId>(300, 7));  // more than a layer works on at a time
   batch.mask.assign(batch.ids.size(), 1);
-  for (const std::size_t masked : {0, 60, 130, 250, 480}) batch.mask[masked] = 0;
+  for (const std::size_t masked : {0u, 60u, 130u, 250u, 480u}) batch.mask[masked] = 0;
   ef::Context one(1);
   ef::Context three(3);
   for (const Precision precision : {Precision::full, Precision::bf16, Precision::int8}) {
