@@ -55,6 +55,26 @@ EIGENFORMER_PROBE(bf16_512, "avx512f", EIGENFORMER_24("vdpbf16ps"), EIGENFORMER_
 EIGENFORMER_PROBE(int8_512, "avx512f", EIGENFORMER_24("vpdpbusd"), EIGENFORMER_LOW,
                   EIGENFORMER_HIGH)
 #undef EIGENFORMER_PROBE
+
+/// Six sums of 16 x 16 numbers and their operands, all of them zeros.
+#define EIGENFORMER_AMX_PROBE(name, op)                                           \
+  [[gnu::noinline]] inline void name(std::int64_t rounds) noexcept {              \
+    struct alignas(64) Shapes {                                                   \
+      std::uint8_t palette[16] = {1};                                             \
+      std::uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};             \
+      std::uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};                   \
+    } const shapes;                                                               \
+    asm volatile("ldtilecfg %0" : : "m"(shapes));                                 \
+    for (std::int64_t i = 0; i < rounds; ++i) {                                   \
+      asm volatile(op " %tmm7, %tmm6, %tmm0\n\t" op " %tmm7, %tmm6, %tmm1\n\t" op \
+                      " %tmm7, %tmm6, %tmm2\n\t" op " %tmm7, %tmm6, %tmm3\n\t" op \
+                      " %tmm7, %tmm6, %tmm4\n\t" op " %tmm7, %tmm6, %tmm5");      \
+    }                                                                             \
+    asm volatile("tilerelease");                                                  \
+  }
+EIGENFORMER_AMX_PROBE(bf16_amx, "tdpbf16ps")
+EIGENFORMER_AMX_PROBE(int8_amx, "tdpbusd")
+#undef EIGENFORMER_AMX_PROBE
 #undef EIGENFORMER_HIGH
 #undef EIGENFORMER_LOW
 #undef EIGENFORMER_24
@@ -76,13 +96,15 @@ EIGENFORMER_PROBE(int8_512, "avx512f", EIGENFORMER_24("vpdpbusd"), EIGENFORMER_L
   const bool words = precision == Precision::bf16
                          ? isa >= Isa::avx512_bf16
                          : precision == Precision::int8 && isa >= Isa::avx512_vnni;
-  const Probe probe = precision == Precision::full
-                          ? (isa >= Isa::avx512 ? Probe{detail::fma_512, 24 * 32.0}
-                             : isa == Isa::avx2 ? Probe{detail::fma_256, 12 * 16.0}
-                                                : Probe{nullptr, 0})
-                      : !words                       ? Probe{nullptr, 0}
-                      : precision == Precision::bf16 ? Probe{detail::bf16_512, 24 * 64.0}
-                                                     : Probe{detail::int8_512, 24 * 128.0};
+  const Probe probe =
+      precision == Precision::full ? (isa >= Isa::avx512 ? Probe{detail::fma_512, 24 * 32.0}
+                                      : isa == Isa::avx2 ? Probe{detail::fma_256, 12 * 16.0}
+                                                         : Probe{nullptr, 0})
+      : !words                     ? Probe{nullptr, 0}
+      : isa == Isa::amx ? (precision == Precision::bf16 ? Probe{detail::bf16_amx, 6 * 16384.0}
+                                                        : Probe{detail::int8_amx, 6 * 32768.0})
+      : precision == Precision::bf16 ? Probe{detail::bf16_512, 24 * 64.0}
+                                     : Probe{detail::int8_512, 24 * 128.0};
   if (probe.run == nullptr) return 0;
   constexpr std::int64_t rounds = 40000;  // about a quarter of a millisecond
   double least = 1e9;

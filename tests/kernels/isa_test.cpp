@@ -74,14 +74,17 @@ Operands operands(const kernels::Kernels& k, ef::Precision precision, Index rows
   const Index stride = (steps + 7) / 8 * 8 + 8;
   const auto a = random(rows * depth + 1, 1);
   const auto b = random(columns * depth + 1, 2);
-  o.left_words.resize(static_cast<std::size_t>(how.rows * how.planes * steps + 8));
+  const Index padded_steps = (steps + how.block - 1) / how.block * how.block;
+  o.left_words.resize(static_cast<std::size_t>(how.rows * how.planes * padded_steps + 8));
   o.right_words.resize(static_cast<std::size_t>(o.width * steps + 8));
   o.row_scale.resize(static_cast<std::size_t>(rows));
   o.row_offset.resize(static_cast<std::size_t>(rows));
   o.column_scale.resize(static_cast<std::size_t>(o.width));
   o.column_sum.resize(static_cast<std::size_t>(o.width));
   const auto at = [](auto& from, Index i) { return from.data() + i; };
-  std::vector<kernels::Word> words(static_cast<std::size_t>(2 * 8 * stride));
+  const Index plane = how.rows * stride;
+  std::vector<kernels::Word> words(
+      static_cast<std::size_t>(2 * std::max<Index>(plane, 8 * stride)));
   const auto take = [&](std::vector<double>& into, const float* x, const kernels::Word* row,
                         bool is_signed, float scale, float offset) {
     for (Index p = 0; p < depth; ++p) {
@@ -98,21 +101,19 @@ Operands operands(const kernels::Kernels& k, ef::Precision precision, Index rows
     kernels::Word* row = words.data() + i * stride;
     if (precision == ef::Precision::full) std::memcpy(row, x, sizeof(float) * std::size_t(depth));
     if (precision == ef::Precision::bf16) {
-      k.left_bfloat16_row(x, depth, row, 8 * stride);
+      k.left_bfloat16_row(x, depth, row, plane);
       k.bfloat16_row(x, depth, plain.data());
     }
     if (precision == ef::Precision::int8) {
-      k.left_byte_row(x, depth, row, 8 * stride, at(o.row_scale, i), at(o.row_offset, i));
+      k.left_byte_row(x, depth, row, plane, at(o.row_scale, i), at(o.row_offset, i));
       for (Index p = 0; p < steps; ++p) {  // put together again what may be in two planes
-        plain[std::size_t(p)] = how.planes == 1 ? row[p] : row[p] | row[8 * stride + p] << 8;
+        plain[std::size_t(p)] = how.planes == 1 ? row[p] : row[p] | row[plane + p] << 8;
       }
     }
     take(o.left, x, plain.data(), false, o.row_scale[std::size_t(i)], o.row_offset[std::size_t(i)]);
   }
-  for (Index plane = 0; plane < how.planes; ++plane) {
-    k.pack_words(words.data() + plane * 8 * stride, stride, rows, how.rows, steps,
-                 o.left_words.data() + plane * how.rows, how.planes * how.rows);
-  }
+  kernels::detail::pack_strip(k, how, words.data(), stride, plane, rows, steps,
+                              o.left_words.data());
   for (Index first = 0; first < o.width; first += 8) {
     const Index there = std::clamp<Index>(columns - first, 0, 8);
     for (Index i = 0; i < there; ++i) {

@@ -113,9 +113,11 @@ inline constexpr Index query_block = panel_columns;  ///< queries whose scores a
 /// operand of the product with the values as it stands. Unless null, `kept` gets the probabilities
 /// `[queries, keys]`.
 inline void attend(const Attention<float>& attention, const Attention<float>::Part& part,
-                   bool in_pairs, MatrixView<float> out, float* kept) {
+                   MatrixView<float> out, float* kept) {
   const Kernels& kernels = active_kernels();
-  const Product& how = in_pairs ? kernels.bf16_product : kernels.float_product;
+  const Product& how =
+      attention.precision == Precision::full ? kernels.float_product : kernels.attention_product;
+  const bool in_pairs = how.group == 2;
   const Index keys = part.key.rows;
   const Index steps = divided_up(part.key.cols, how.group);
   const Index value_steps = divided_up(keys, how.group);
@@ -214,10 +216,8 @@ void attention_forward(ThreadPool& pool, const Attention<Scalar>& attention, Mat
     const Index keys = part.key.rows;
     if constexpr (std::is_same_v<Scalar, float>) {
       if (!attention.dropout.drops() && attention.scale > 0 && keys > 0) {
-        const bool in_pairs =
-            attention.precision != Precision::full && active_kernels().pairs_attend;
         return detail::attend(
-            attention, part, in_pairs, out,
+            attention, part, out,
             probabilities == nullptr ? nullptr : probabilities + part.probabilities);
       }
     }

@@ -115,7 +115,7 @@ inline void multiply_panel(const Product& how, const Tile& tile, Index width, co
     const Index help = following == nullptr ? 0 : width / helpers;
     for (Index strip = 0; strip < strips; ++strip) {
       const Index row = strip * how.rows;
-      t.left = tile.left + (strip * tile.k + begin) * t.left_step;
+      t.left = tile.left + (strip * rounded_up(tile.k, how.block) + begin) * t.left_step;
       t.rows = std::min(how.rows, tile.rows - row);
       if (bytes) {
         t.row_scale = tile.row_scale + row;

@@ -1,7 +1,8 @@
 // Packing: operands in the order in which the tile kernels read them, so that each is one stream.
 // A right operand [k, n] becomes panels of 48 columns, word by word along k: [k / group][48]; a
-// left one strips of the tile's rows, [k / group][rows]. The last panel is as narrow as 16 columns
-// allow, and both are padded with zeros. Panels are the same for every instruction set.
+// left one strips of the tile's rows, [k / group][rows], or block by block: [k / group / block]
+// [rows][block]. The last panel is as narrow as 16 columns allow, and both are padded with zeros.
+// Panels are the same for every instruction set.
 #pragma once
 
 #include <algorithm>
@@ -226,6 +227,27 @@ void on_ranges(ThreadPool* pool, Index n, Index grain, Function&& f) {
   return {words};
 }
 
+/// Converted rows as a strip: row i begins at `converted + i * stride`, each plane `plane` words
+/// after the one before.
+inline void pack_strip(const Kernels& kernels, const Product& how, const Word* converted,
+                       Index stride, Index plane, Index rows, Index steps, Word* strip) noexcept {
+  if (how.block == 1) {
+    for (Index i = 0; i < how.planes; ++i) {
+      kernels.pack_words(converted + i * plane, stride, rows, how.rows, steps, strip + i * how.rows,
+                         how.planes * how.rows);
+    }
+    return;
+  }
+  for (Index p = 0; p < steps; p += how.block, strip += how.rows * how.block) {
+    const Index there = std::min(how.block, steps - p);
+    for (Index i = 0; i < rows; ++i) {
+      Word* const block = strip + i * how.block;
+      std::copy_n(converted + i * stride + p, there, block);
+      std::fill(block + there, block + how.block, Word{0});
+    }
+  }
+}
+
 /// Rows x `[m, k]` as the left operand of a product with `weight`.
 [[nodiscard]] inline PackedRows pack_left(ThreadPool* pool, const PackedWeight& weight,
                                           MatrixView<const float> x) {
@@ -235,7 +257,7 @@ void on_ranges(ThreadPool* pool, Index n, Index grain, Function&& f) {
   const Kernels& kernels = active_kernels();
   const Product& how = kernels.product(weight.precision());
   const Index strips = divided_up(x.rows, how.rows);
-  const Index strip_size = how.planes * how.rows * weight.steps();
+  const Index strip_size = how.planes * how.rows * rounded_up(weight.steps(), how.block);
   Word* const words = scratch<Word, Scratch::left>(strips * strip_size);
   const bool bytes = weight.precision() == Precision::int8;
   float* const scale = bytes ? scratch<float, Scratch::row_scale>(2 * x.rows) : nullptr;
@@ -261,10 +283,8 @@ void on_ranges(ThreadPool* pool, Index n, Index grain, Function&& f) {
         kernels.left_byte_row(row, x.cols, converted + i * stride, plane, scale + first + i,
                               offset + first + i);
       }
-      for (Index i = 0; i < how.planes; ++i) {
-        kernels.pack_words(converted + i * plane, stride, rows, how.rows, weight.steps(),
-                           words + strip * strip_size + i * how.rows, how.planes * how.rows);
-      }
+      pack_strip(kernels, how, converted, stride, plane, rows, weight.steps(),
+                 words + strip * strip_size);
     }
   });
   return {words, scale, offset};

@@ -41,14 +41,15 @@ struct Product {
   Index columns;  ///< of the widest tile
   Index group;    ///< numbers in a word of the right operand
   Index planes;   ///< words of the left operand for each of them
+  Index block;    ///< words of a row of the left operand that follow each other
   void (*tile)(const Tile& tile) noexcept;
 };
 
 /// One instruction set's kernels; their comments are where they are defined.
 struct Kernels {
   Product float_product, bf16_product, int8_product;
-  bool pairs_attend;  ///< whether attention in bfloat16 is faster than in float
-  Index lanes;        ///< floats in a vector
+  Product attention_product;  ///< of attention in bfloat16, in which a block is one word
+  Index lanes;                ///< floats in a vector
 
   void (*pack_words)(const Word* x, Index stride, Index rows, Index width, Index steps, Word* out,
                      Index step) noexcept;
@@ -138,7 +139,7 @@ namespace avx512 {
   Kernels kernels = table;
   kernels.bf16_product = avx2::table.bf16_product;
   kernels.left_bfloat16_row = avx2::table.left_bfloat16_row;
-  kernels.pairs_attend = false;
+  kernels.attention_product = table.float_product;
   if (!bytes) {
     kernels.int8_product = avx2::table.int8_product;
     kernels.left_byte_row = avx2::table.left_byte_row;
@@ -147,6 +148,17 @@ namespace avx512 {
 }
 inline constexpr Kernels table_without_pairs = older(true);
 inline constexpr Kernels table_without_words = older(false);
+
+#include "eigenformer/kernels/isa/amx.inl.hpp"
+
+[[nodiscard]] constexpr Kernels with_amx() noexcept {
+  Kernels kernels = table;
+  kernels.bf16_product = amx::product<false>;
+  kernels.int8_product = amx::product<true>;
+  kernels.attention_product = table.float_product;  // such CPUs have vdpbf16ps at half its speed
+  return kernels;
+}
+inline constexpr Kernels table_with_amx = with_amx();
 }  // namespace avx512
 #if defined(__clang__)
 #pragma clang attribute pop
@@ -162,6 +174,7 @@ inline constexpr Kernels table_without_words = older(false);
 [[nodiscard]] inline const Kernels& kernels_of(Isa isa) noexcept {
   switch (isa) {
 #if defined(__x86_64__)
+    case Isa::amx: return avx512::table_with_amx;
     case Isa::avx512_bf16: return avx512::table;
     case Isa::avx512_vnni: return avx512::table_without_pairs;
     case Isa::avx512: return avx512::table_without_words;

@@ -9,33 +9,21 @@
 // clang-format on
 
 template <class Arithmetic>
-inline constexpr Product product_of{tile_rows, Arithmetic::most_vectors* lanes, Arithmetic::group,
-                                    Arithmetic::left_words, multiply_tile<Arithmetic>};
+inline constexpr Product product_of{
+    tile_rows, Arithmetic::most_vectors* lanes, Arithmetic::group, Arithmetic::left_words,
+    1,         multiply_tile<Arithmetic>};
 
-inline constexpr Kernels table{product_of<FloatWords>,
-                               product_of<BFloat16Words>,
-                               product_of<ByteWords>,
-                               EIGENFORMER_NATIVE_WORDS != 0,
-                               lanes,
-                               pack_words,
-                               bfloat16_row,
-                               pair_rows,
-                               signed_byte_row,
-                               left_bfloat16_row,
-                               left_byte_row,
-                               multiply,
-                               exp,
-                               erf,
-                               tanh,
-                               gelu,
-                               gelu_approx,
-                               gelu_tanh,
-                               silu,
-                               relu,
-                               softmax_row,
-                               softmax_columns<false>,
-                               softmax_columns<true>,
-                               norm_row};
+inline constexpr Kernels table {
+  product_of<FloatWords>, product_of<BFloat16Words>, product_of<ByteWords>,
+#if EIGENFORMER_NATIVE_WORDS
+      product_of<BFloat16Words>,
+#else
+      product_of<FloatWords>,
+#endif
+      lanes, pack_words, bfloat16_row, pair_rows, signed_byte_row, left_bfloat16_row, left_byte_row,
+      multiply, exp, erf, tanh, gelu, gelu_approx, gelu_tanh, silu, relu, softmax_row,
+      softmax_columns<false>, softmax_columns<true>, norm_row
+};
 
 #undef EIGENFORMER_NATIVE_WORDS
 #undef EIGENFORMER_VECTOR_BYTES

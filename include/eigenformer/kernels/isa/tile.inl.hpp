@@ -185,6 +185,16 @@ struct ByteWords {
 
 #endif
 
+/// The products of numbers whose bytes' products in row i and the columns from j on sum up to
+/// `sum`.
+[[gnu::always_inline]] inline Vector dequantized(const Tile& t, Index i, Index j,
+                                                 Integers sum) noexcept {
+  // x = row offset + row scale u and w = column scale s, so the sum over k of x w is:
+  return (__builtin_convertvector(sum, Vector) * t.row_scale[i] +
+          load(t.column_sum + j) * t.row_offset[i]) *
+         load(t.column_scale + j);
+}
+
 /// The tile of `rows` x `vectors` whole vectors. All its sums stay in registers.
 template <class Arithmetic, int rows, int vectors>
 inline void tile_of_size(const Tile& t) noexcept {
@@ -235,10 +245,7 @@ inline void tile_of_size(const Tile& t) noexcept {
         result = sums[i][v];
         if (t.row_scale != nullptr) result *= t.row_scale[i];
       } else {
-        // x = row offset + row scale u and w = column scale s, so the sum over k of x w is:
-        result = (__builtin_convertvector(sums[i][v], Vector) * t.row_scale[i] +
-                  load(t.column_sum + v * lanes) * t.row_offset[i]) *
-                 load(t.column_scale + v * lanes);
+        result = dequantized(t, i, v * lanes, sums[i][v]);
         if (t.bias != nullptr) result += load(t.bias + v * lanes);
       }
       store(t.c + i * t.stride + v * lanes, result);
