@@ -7,3 +7,4 @@
 #include "eigenformer/nn.hpp"
 #include "eigenformer/pipelines.hpp"
 #include "eigenformer/tokenizers.hpp"
+#include "eigenformer/training.hpp"
