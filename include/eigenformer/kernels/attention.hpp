@@ -108,53 +108,120 @@ namespace detail {
 
 inline constexpr Index query_block = panel_columns;  ///< queries whose scores are worked on at once
 
+/// Rows as words of two bfloat16 each, `stride` words apart.
+inline const Word* pairs_of(MatrixView<const float> x, Index stride) {
+  Word* const words = scratch<Word, Scratch::rows>(x.rows * stride);
+  for (Index i = 0; i < x.rows; ++i) {
+    active_kernels().bfloat16_row(x.row(i), x.cols, words + i * stride);
+  }
+  return words;
+}
+
+/// x `[n, k]` as the operand of queries or keys with `width` columns: [k / group][width].
+inline void pack_columns(const Product& how, MatrixView<const float> x, Index width, Word* out) {
+  if (how.group == 1) return Strided{x.data, x.rows, x.cols, x.stride, 1}.pack(0, width, out);
+  const Index steps = divided_up(x.cols, how.group);
+  const Index stride = rounded_up(steps, 8);
+  for (Index i = 0; i < width; i += 8) {
+    const Index there = std::clamp<Index>(x.rows - i, 0, 8);
+    const Word* const rows = pairs_of(x.middle_rows(std::min(i, x.rows), there), stride);
+    active_kernels().pack_words(rows, stride, there, std::min<Index>(width, 8), steps, out + i,
+                                width);
+  }
+}
+
+/// Keys `[n, k]` as a left operand.
+inline const Word* pack_keys(const Product& how, MatrixView<const float> key) {
+  const Index steps = divided_up(key.cols, how.group);
+  const Index strips = divided_up(key.rows, how.rows);
+  const Index strip_size = how.rows * rounded_up(steps, how.block);
+  Word* const words = scratch<Word, Scratch::keys>(strips * strip_size);
+  for (Index strip = 0; strip < strips; ++strip) {
+    const Index first = strip * how.rows;
+    const auto rows = key.middle_rows(first, std::min(how.rows, key.rows - first));
+    if (how.block == 1) {
+      pack_columns(how, rows, how.rows, words + strip * strip_size);
+    } else {
+      const Index stride = rounded_up(steps, 8);
+      pack_strip(active_kernels(), how, pairs_of(rows, stride), stride, 0, rows.rows, steps,
+                 words + strip * strip_size);
+    }
+  }
+  return words;
+}
+
+/// Values `[keys, n]` as the right operand of probabilities values; where the left operand comes in
+/// blocks, as the left one of values^T probabilities.
+inline const Word* pack_values(const Product& how, MatrixView<const float> value) {
+  const Kernels& kernels = active_kernels();
+  const Index steps = divided_up(value.rows, how.group);
+  const Index width = rounded_up(value.cols, column_unit);
+  if (how.group == 1) {
+    Word* const words = scratch<Word, Scratch::values>(steps * width);
+    Strided{value.data, value.cols, value.rows, 1, value.stride}.pack(0, width, words);
+    return words;
+  }
+  const auto pair_rows = [&](Index step, Word* words) {
+    const Index key = 2 * step;
+    kernels.pair_rows(value.row(key), key + 1 < value.rows ? value.row(key + 1) : nullptr,
+                      value.cols, words);
+  };
+  if (how.block == 1) {
+    Word* const words = scratch<Word, Scratch::values>(steps * width);
+    for (Index step = 0; step < steps; ++step) pair_rows(step, words + step * width);
+    return words;
+  }
+  const Index strips = divided_up(value.cols, how.rows);
+  const Index padded = rounded_up(steps, how.block);
+  Word* const words = scratch<Word, Scratch::values>(strips * how.rows * padded);
+  Word* const rows = scratch<Word, Scratch::rows>(8 * width);
+  for (Index step = 0; step < padded; step += 8) {
+    const Index there = std::clamp<Index>(steps - step, 0, 8);
+    for (Index i = 0; i < there; ++i) pair_rows(step + i, rows + i * width);
+    for (Index strip = 0; strip < strips; ++strip) {
+      const Index first = strip * how.rows;
+      kernels.pack_words(rows + first, width, there, 8, std::min(how.rows, value.cols - first),
+                         words + strip * how.rows * padded +
+                             step / how.block * how.block * how.rows + step % how.block,
+                         how.block);
+    }
+  }
+  return words;
+}
+
+/// out[i, j] = x[j, i] factors[i], for x with `step` numbers in a row, of which it changes the
+/// first.
+inline void scale_and_transpose(float* x, Index step, const float* factors, MatrixView<float> out) {
+  const Kernels& kernels = active_kernels();
+  const Index width = rounded_up(out.cols, 8);
+  Word* const turned = scratch<Word, Scratch::rows>(out.rows * width);
+  for (Index j = 0; j < out.cols; ++j) {
+    kernels.multiply(x + j * step, factors, x + j * step, out.rows);
+  }
+  for (Index j = 0; j < out.cols; j += 8) {
+    kernels.pack_words(words_of(x + j * step), step, std::min<Index>(8, out.cols - j), 8, out.rows,
+                       turned + j, width);
+  }
+  for (Index i = 0; i < out.rows; ++i) {
+    std::memcpy(out.row(i), turned + i * width, static_cast<std::size_t>(out.cols) * sizeof(float));
+  }
+}
+
 /// Attention of one head of one segment, all of it in cache. Scores are computed transposed, [keys]
-/// [queries]: then the softmax runs down whole vectors of queries, and its result is the left
-/// operand of the product with the values as it stands. Unless null, `kept` gets the probabilities
+/// [queries]: then the softmax runs down whole vectors of queries, and its result is an operand of
+/// the product with the values as it stands. Unless null, `kept` gets the probabilities
 /// `[queries, keys]`.
 inline void attend(const Attention<float>& attention, const Attention<float>::Part& part,
                    MatrixView<float> out, float* kept) {
   const Kernels& kernels = active_kernels();
   const Product& how =
       attention.precision == Precision::full ? kernels.float_product : kernels.attention_product;
-  const bool in_pairs = how.group == 2;
   const Index keys = part.key.rows;
   const Index steps = divided_up(part.key.cols, how.group);
   const Index value_steps = divided_up(keys, how.group);
   const Index value_width = rounded_up(part.value.cols, column_unit);
-
-  // Rows of queries or keys as words, `width` of them to a column each step.
-  const auto pack = [&](MatrixView<const float> x, Index width, Word* out_words) {
-    if (!in_pairs) return Strided{x.data, x.rows, x.cols, x.stride, 1}.pack(0, width, out_words);
-    const Index stride = rounded_up(steps, 8);
-    Word* const rows = scratch<Word, Scratch::rows>(8 * stride);
-    for (Index i = 0; i < width; i += 8) {
-      const Index there = std::clamp<Index>(x.rows - i, 0, 8);
-      for (Index j = 0; j < there; ++j) {
-        kernels.bfloat16_row(x.row(i + j), x.cols, rows + j * stride);
-      }
-      kernels.pack_words(rows, stride, there, std::min<Index>(width, 8), steps, out_words + i,
-                         width);
-    }
-  };
-  const Index strips = divided_up(keys, how.rows);
-  Word* const key_words = scratch<Word, Scratch::keys>(strips * how.rows * steps);
-  for (Index strip = 0; strip < strips; ++strip) {
-    const Index first = strip * how.rows;
-    pack(part.key.middle_rows(first, std::min(how.rows, keys - first)), how.rows,
-         key_words + first * steps);
-  }
-  Word* const value_words = scratch<Word, Scratch::values>(value_steps * value_width);
-  if (in_pairs) {
-    for (Index key = 0; key < keys; key += 2) {
-      kernels.pair_rows(part.value.row(key), key + 1 < keys ? part.value.row(key + 1) : nullptr,
-                        part.value.cols, value_words + key / 2 * value_width);
-    }
-  } else {
-    Strided{part.value.data, part.value.cols, keys, 1, part.value.stride}.pack(0, value_width,
-                                                                               value_words);
-  }
-
+  const Word* const key_words = pack_keys(how, part.key);
+  const Word* const value_words = pack_values(how, part.value);
   Word* const query_words = scratch<Word, Scratch::queries>(query_block * steps);
   // The product reads a strip's rows beside the last queries too.
   float* const scores = scratch<float, Scratch::scores>(keys * query_block + how.rows);
@@ -162,7 +229,7 @@ inline void attend(const Attention<float>& attention, const Attention<float>::Pa
   for (Index begin = 0; begin < part.query.rows; begin += query_block) {
     const Index count = std::min(query_block, part.query.rows - begin);
     const Index width = rounded_up(count, column_unit);
-    pack(part.query.middle_rows(begin, count), width, query_words);
+    pack_columns(how, part.query.middle_rows(begin, count), width, query_words);
     multiply_panel(how,
                    {.k = steps,
                     .left = key_words,
@@ -174,15 +241,31 @@ inline void attend(const Attention<float>& attention, const Attention<float>::Pa
                    width, nullptr, {}, 0);
     attention.hide(MatrixView<float>{scores, keys, width, width}, begin, part);
     Word* const probabilities = reinterpret_cast<Word*>(scores);  // written and read by memcpy
-    (in_pairs ? kernels.softmax_columns_in_pairs : kernels.softmax_columns)(
+    (how.group == 2 ? kernels.softmax_columns_in_pairs : kernels.softmax_columns)(
         scores, keys, count, width, attention.scale, probabilities, inverse_sums);
     for (Index i = 0; i < count && kept != nullptr; ++i) {
       for (Index key = 0; key < keys; ++key) {
         Word word = 0;
         std::memcpy(&word, probabilities + key / how.group * width + i, sizeof(word));
-        const Word bits = !in_pairs ? word : key % 2 == 0 ? word << 16 : word & 0xffff0000;
+        const Word bits = how.group == 1 ? word : key % 2 == 0 ? word << 16 : word & 0xffff0000;
         kept[(begin + i) * keys + key] = std::bit_cast<float>(bits) * inverse_sums[i];
       }
+    }
+    const MatrixView<float> target = out.middle_rows(part.query_begin + begin, count)
+                                         .columns(part.value_column, part.value.cols);
+    if (how.block > 1) {
+      float* const sums = scratch<float, Scratch::scaled_row>(target.cols * width);
+      multiply_panel(how,
+                     {.k = value_steps,
+                      .left = value_words,
+                      .right = probabilities,
+                      .c = sums,
+                      .stride = width,
+                      .rows = target.cols,
+                      .columns = width},
+                     width, nullptr, {}, 0);
+      scale_and_transpose(sums, width, inverse_sums, target);
+      continue;
     }
     for (Index first = 0; first < count; first += how.rows) {
       for (Index column = 0; column < part.value.cols; column += how.columns) {
@@ -191,8 +274,8 @@ inline void attend(const Attention<float>& attention, const Attention<float>::Pa
                   .left_step = width,
                   .right = value_words + column,
                   .right_step = value_width,
-                  .c = out.row(part.query_begin + begin + first) + part.value_column + column,
-                  .stride = out.stride,
+                  .c = target.row(first) + column,
+                  .stride = target.stride,
                   .rows = std::min(how.rows, count - first),
                   .columns = std::min(how.columns, part.value.cols - column),
                   .next = value_words,

@@ -48,7 +48,7 @@ struct Product {
 /// One instruction set's kernels; their comments are where they are defined.
 struct Kernels {
   Product float_product, bf16_product, int8_product;
-  Product attention_product;  ///< of attention in bfloat16, in which a block is one word
+  Product attention_product;  ///< of attention in a reduced precision
   Index lanes;                ///< floats in a vector
 
   void (*pack_words)(const Word* x, Index stride, Index rows, Index width, Index steps, Word* out,
@@ -155,7 +155,7 @@ inline constexpr Kernels table_without_words = older(false);
   Kernels kernels = table;
   kernels.bf16_product = amx::product<false>;
   kernels.int8_product = amx::product<true>;
-  kernels.attention_product = table.float_product;  // such CPUs have vdpbf16ps at half its speed
+  kernels.attention_product = kernels.bf16_product;
   return kernels;
 }
 inline constexpr Kernels table_with_amx = with_amx();
