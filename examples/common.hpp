@@ -35,19 +35,33 @@ struct Line {
   std::optional<std::string> pair;
 };
 
+/// Lines, and their tokens as a model for sentence embeddings takes them.
+struct Texts {
+  std::vector<std::string> lines;
+  ef::Batch tokens;
+
+  template <class SentenceEmbedding>
+  void add(const SentenceEmbedding& embed, const Line& line, ef::Index max_length) {
+    const ef::Encoding encoding = embed.encode(line.text, line.pair, max_length);
+    tokens.add(encoding.ids, encoding.type_ids);
+    lines.push_back(line.input);
+  }
+};
+
 /// Progress on standard error when that is a terminal: inputs done, and per second.
 class Progress {
  public:
   ~Progress() {
     if (shown_) std::fputs("\r\033[K", stderr);
   }
-  void step() {
-    ++done_;
+  void step() { reach(done_ + 1); }
+  void reach(ef::Index done) {
+    done_ = done;
     const auto now = std::chrono::steady_clock::now();
     if (!terminal_ || now - last_ < std::chrono::milliseconds(200)) return;
     last_ = now;
     const double seconds = std::chrono::duration<double>(now - start_).count();
-    std::fprintf(stderr, "\r\033[K%zu inputs, %.1f per second", done_,
+    std::fprintf(stderr, "\r\033[K%td inputs, %.1f per second", done_,
                  static_cast<double>(done_) / seconds);
     shown_ = true;
   }
@@ -55,7 +69,7 @@ class Progress {
  private:
   bool terminal_ = ::isatty(STDERR_FILENO) != 0;
   bool shown_ = false;
-  std::size_t done_ = 0;
+  ef::Index done_ = 0;
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
   std::chrono::steady_clock::time_point last_ = start_;
 };
@@ -166,29 +180,28 @@ class Program {
   /// Calls body(line) for every input in order; an error names the line. Only '\n' ends a line.
   template <class Body>
   void for_each_line(Body&& body) const {
+    if (texts_.empty()) return for_each_line_of(input_, body);
     Progress progress;
-    const auto handle = [&](const std::string& source, std::size_t number, std::string input) {
-      try {
-        body(split(number, std::move(input)));
-      } catch (const ef::Error& problem) {
-        throw ef::Error(ef::concat(source, number, ": ", std::string_view(problem.what())));
-      }
+    for (std::size_t i = 0; i < texts_.size(); ++i) {
+      handle("input ", i + 1, texts_[i], body);
       progress.step();
-    };
-    if (!texts_.empty()) {
-      for (std::size_t i = 0; i < texts_.size(); ++i) handle("input ", i + 1, texts_[i]);
-      return;
     }
+  }
+
+  /// The same for the lines of a file, or of standard input where `path` is empty.
+  template <class Body>
+  static void for_each_line_of(const std::string& path, Body&& body) {
+    Progress progress;
     std::ifstream file;
-    if (!input_.empty()) {
-      file.open(input_, std::ios::binary);
-      ef::check<ef::IoError>(file.is_open() && !ef::is_directory(input_), input_,
-                             ": cannot be read");
+    if (!path.empty()) {
+      file.open(path, std::ios::binary);
+      ef::check<ef::IoError>(file.is_open() && !ef::is_directory(path), path, ": cannot be read");
     }
-    std::istream& stream = input_.empty() ? std::cin : file;
+    std::istream& stream = path.empty() ? std::cin : file;
     std::string line;
     for (std::size_t number = 1; std::getline(stream, line); ++number) {
-      handle((input_.empty() ? "standard input" : input_) + " line ", number, std::move(line));
+      handle((path.empty() ? "standard input" : path) + " line ", number, std::move(line), body);
+      progress.step();
     }
   }
 
@@ -198,6 +211,16 @@ class Program {
   }
 
  private:
+  template <class Body>
+  static void handle(const std::string& source, std::size_t number, std::string input,
+                     Body&& body) {
+    try {
+      body(split(number, std::move(input)));
+    } catch (const ef::Error& problem) {
+      throw ef::Error(ef::concat(source, number, ": ", std::string_view(problem.what())));
+    }
+  }
+
   static Line split(std::size_t number, std::string input) {
     const std::size_t tab = input.find('\t');
     if (tab == std::string::npos) return {number, input, input, std::nullopt};

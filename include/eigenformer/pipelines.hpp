@@ -2,3 +2,7 @@
 #pragma once
 
 #include "eigenformer/pipelines/fill_mask.hpp"
+#include "eigenformer/pipelines/pooling.hpp"
+#include "eigenformer/pipelines/search.hpp"
+#include "eigenformer/pipelines/sentence_config.hpp"
+#include "eigenformer/pipelines/sentence_embedding.hpp"
