@@ -62,7 +62,7 @@ EIGENFORMER_PROBE(int8_512, "avx512f", EIGENFORMER_CLEAR_512, EIGENFORMER_24("vp
                   EIGENFORMER_LOW, EIGENFORMER_HIGH)
 #undef EIGENFORMER_PROBE
 
-/// Six sums of 16 x 16 numbers and their operands, all of them zeros.
+/// Six sums of 16 x 16 numbers and their operands, all of them zeros, once in eight rounds.
 #define EIGENFORMER_AMX_PROBE(name, op)                                           \
   [[gnu::noinline]] inline void name(std::int64_t rounds) noexcept {              \
     struct alignas(64) Shapes {                                                   \
@@ -71,7 +71,7 @@ EIGENFORMER_PROBE(int8_512, "avx512f", EIGENFORMER_CLEAR_512, EIGENFORMER_24("vp
       std::uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};                   \
     } const shapes;                                                               \
     asm volatile("ldtilecfg %0" : : "m"(shapes));                                 \
-    for (std::int64_t i = 0; i < rounds; ++i) {                                   \
+    for (std::int64_t i = 0; i < rounds; i += 8) {                                \
       asm volatile(op " %tmm7, %tmm6, %tmm0\n\t" op " %tmm7, %tmm6, %tmm1\n\t" op \
                       " %tmm7, %tmm6, %tmm2\n\t" op " %tmm7, %tmm6, %tmm3\n\t" op \
                       " %tmm7, %tmm6, %tmm4\n\t" op " %tmm7, %tmm6, %tmm5");      \
@@ -109,8 +109,8 @@ EIGENFORMER_AMX_PROBE(int8_amx, "tdpbusd")
                                       : isa == Isa::avx2 ? Probe{detail::fma_256, 12 * 16.0}
                                                          : Probe{nullptr, 0})
       : !words                     ? Probe{nullptr, 0}
-      : isa == Isa::amx ? (precision == Precision::bf16 ? Probe{detail::bf16_amx, 6 * 16384.0}
-                                                        : Probe{detail::int8_amx, 6 * 32768.0})
+      : isa == Isa::amx ? (precision == Precision::bf16 ? Probe{detail::bf16_amx, 6 * 16384.0 / 8}
+                                                        : Probe{detail::int8_amx, 6 * 32768.0 / 8})
       : precision == Precision::bf16 ? Probe{detail::bf16_512, 24 * 64.0}
                                      : Probe{detail::int8_512, 24 * 128.0};
   if (probe.run == nullptr) return 0;

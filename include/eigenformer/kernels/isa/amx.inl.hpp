@@ -33,10 +33,6 @@ template <int number>
                : "i"(number), "r"(to), "r"(step * static_cast<Index>(sizeof(Word)))
                : "memory");
 }
-template <int number>
-[[gnu::always_inline]] inline void clear_register() noexcept {
-  asm volatile("tilezero %%tmm%c0" : : "i"(number));
-}
 template <bool bytes, int sum, int left, int right>
 [[gnu::always_inline]] inline void add_product() noexcept {
   if constexpr (bytes)
@@ -76,18 +72,36 @@ template <bool bytes, int row_registers, int columns>
   }
 }
 
-/// The sums of a tile, `[rows][48]`.
+/// Calls f<number>(row, column) for each register of sums.
+template <int row_registers, int columns, class Function>
+[[gnu::always_inline]] inline void for_each_sum(Function&& f) noexcept {
+  f.template operator()<0>(0, 0);
+  if constexpr (columns > 1) f.template operator()<1>(0, side);
+  if constexpr (columns > 2) f.template operator()<2>(0, 2 * side);
+  if constexpr (row_registers > 1) {
+    f.template operator()<3>(side, 0);
+    if constexpr (columns > 1) f.template operator()<4>(side, side);
+    if constexpr (columns > 2) f.template operator()<5>(side, 2 * side);
+  }
+}
+
+/// The sums of a tile, `step` words from row to row, begin as the words at `from`, unless that is
+/// null, with `from_step` words from row to row. With two row registers the tile is whole.
 template <bool bytes, int row_registers, int columns>
-inline void sum_up(const Tile& t, Word* sums) noexcept {
+inline void sum_up(const Tile& t, const Word* from, Index from_step, Word* sums,
+                   Index step) noexcept {
   Shapes shapes;
   const bool few = t.rows < side;  // sums and left operand alone have as few rows
   for (int i = 0; i < 8; ++i) {
     shapes.rows[i] = static_cast<std::uint8_t>(few && i < 7 ? t.rows : side);
     shapes.row_bytes[i] = side * sizeof(Word);
   }
-  asm volatile("ldtilecfg %0" : : "m"(shapes));
-  clear_register<0>(), clear_register<1>(), clear_register<2>();
-  clear_register<3>(), clear_register<4>(), clear_register<5>();
+  asm volatile("ldtilecfg %0" : : "m"(shapes));  // all registers are zero now
+  if (from != nullptr) {
+    for_each_sum<row_registers, columns>([&]<int number>(Index row, Index column) {
+      load_register<number>(from + row * from_step + column, from_step);
+    });
+  }
   const Word* left = t.left;
   const Word* right = t.right;
   const Word* next = t.next;
@@ -106,47 +120,54 @@ inline void sum_up(const Tile& t, Word* sums) noexcept {
     }
     add_block<bytes, row_registers, columns>(left, padded, columns * side);
   }
-  constexpr Index step = most_columns * side;
-  store_register<0>(sums, step);
-  if constexpr (columns > 1) store_register<1>(sums + side, step);
-  if constexpr (columns > 2) store_register<2>(sums + 2 * side, step);
-  if constexpr (row_registers == 2) {
-    Word* const lower = sums + side * step;
-    store_register<3>(lower, step);
-    if constexpr (columns > 1) store_register<4>(lower + side, step);
-    if constexpr (columns > 2) store_register<5>(lower + 2 * side, step);
-  }
+  for_each_sum<row_registers, columns>([&]<int number>(Index row, Index column) {
+    store_register<number>(sums + row * step + column, step);
+  });
   asm volatile("tilerelease");
 }
 
-template <bool bytes, int row_registers>
-inline void sum_up(const Tile& t, Word* sums) noexcept {
-  if (t.columns > 2 * side) return sum_up<bytes, row_registers, 3>(t, sums);
-  if (t.columns > side) return sum_up<bytes, row_registers, 2>(t, sums);
-  return sum_up<bytes, row_registers, 1>(t, sums);
+template <bool bytes, int row_registers, int columns>
+inline void multiply_rows(const Tile& t) noexcept {
+  if constexpr (!bytes) {  // in c itself; a bias is read as rows that are no step apart
+    auto* const c = reinterpret_cast<Word*>(t.c);
+    if (t.accumulate) return sum_up<bytes, row_registers, columns>(t, c, t.stride, c, t.stride);
+    const auto* const bias = reinterpret_cast<const Word*>(t.bias);
+    return sum_up<bytes, row_registers, columns>(t, bias, 0, c, t.stride);
+  }
+  constexpr Index step = columns * side;
+  alignas(64) Word sums[row_registers * side * step];
+  sum_up<bytes, row_registers, columns>(t, nullptr, 0, sums, step);
+  for (Index i = 0; i < t.rows; ++i) {
+    for (Index j = 0; j < step; j += lanes) {
+      Vector result = dequantized(t, i, j, load_words(sums + i * step + j));
+      if (t.bias != nullptr) result += load(t.bias + j);
+      store(t.c + i * t.stride + j, result);
+    }
+  }
+}
+
+template <bool bytes, int columns>
+inline void multiply_columns(const Tile& t) noexcept {
+  if (t.rows == strip_rows) return multiply_rows<bytes, 2, columns>(t);
+  Tile half = t;
+  half.rows = t.rows < side ? t.rows : side;
+  multiply_rows<bytes, 1, columns>(half);
+  if (t.rows <= side) return;
+  half.rows = t.rows - side;
+  half.left += side * side;
+  half.c += side * t.stride;
+  if (bytes) half.row_scale += side, half.row_offset += side;
+  multiply_rows<bytes, 1, columns>(half);
 }
 
 template <bool bytes>
 inline void multiply_tile(const Tile& t) noexcept {
-  alignas(64) Word sums[strip_rows * most_columns * side];
-  if (t.rows > side)
-    sum_up<bytes, 2>(t, sums);
-  else
-    sum_up<bytes, 1>(t, sums);
-  for (Index i = 0; i < t.rows; ++i) {
-    for (Index j = 0; j < t.columns; j += lanes) {
-      const Index there = t.columns - j;
-      float* const c = t.c + i * t.stride + j;
-      const Integers sum = load_words(sums + i * most_columns * side + j);
-      Vector result = bytes ? dequantized(t, i, j, sum) : (Vector)sum;
-      if (t.accumulate)
-        result += load_up_to(c, there);
-      else if (t.bias != nullptr)
-        result += load_up_to(t.bias + j, there);
-      if (!bytes && t.row_scale != nullptr) result *= t.row_scale[i];
-      store_up_to(c, result, there);
-    }
+  if (t.columns % lanes != 0) {
+    return multiply_in_whole_vectors<strip_rows, most_columns * side>(t, multiply_tile<bytes>);
   }
+  if (t.columns > 2 * side) return multiply_columns<bytes, 3>(t);
+  if (t.columns > side) return multiply_columns<bytes, 2>(t);
+  return multiply_columns<bytes, 1>(t);
 }
 
 template <bool bytes>

@@ -253,26 +253,32 @@ inline void tile_of_size(const Tile& t) noexcept {
   }
 }
 
+/// A tile whose last vector is not whole, in memory of its own that is as large as any tile.
+template <Index most_rows, Index most_columns>
+[[gnu::noinline]] inline void multiply_in_whole_vectors(
+    const Tile& t, void (*tile)(const Tile&) noexcept) noexcept {
+  float c[most_rows * most_columns];
+  float bias[most_columns] = {};
+  Tile whole = t;
+  whole.c = c;
+  whole.stride = most_columns;
+  whole.columns = (t.columns + lanes - 1) / lanes * lanes;
+  const auto bytes = static_cast<std::size_t>(t.columns) * sizeof(float);
+  if (t.bias != nullptr) whole.bias = bias, __builtin_memcpy(bias, t.bias, bytes);
+  for (Index i = 0; i < t.rows && t.accumulate; ++i) {
+    __builtin_memcpy(c + i * whole.stride, t.c + i * t.stride, bytes);
+  }
+  tile(whole);
+  for (Index i = 0; i < t.rows; ++i) {
+    __builtin_memcpy(t.c + i * t.stride, c + i * whole.stride, bytes);
+  }
+}
+
 /// The smallest tile that covers what is there.
 template <class Arithmetic>
 inline void multiply_tile(const Tile& t) noexcept {
-  if (t.columns % lanes != 0) {  // beside the end, in memory of its own
-    float c[tile_rows * tile_vectors * lanes];
-    float bias[tile_vectors * lanes] = {};
-    Tile whole = t;
-    whole.c = c;
-    whole.stride = tile_vectors * lanes;
-    whole.columns = (t.columns + lanes - 1) / lanes * lanes;
-    const auto bytes = static_cast<std::size_t>(t.columns) * sizeof(float);
-    if (t.bias != nullptr) whole.bias = bias, __builtin_memcpy(bias, t.bias, bytes);
-    for (Index i = 0; i < t.rows && t.accumulate; ++i) {
-      __builtin_memcpy(c + i * whole.stride, t.c + i * t.stride, bytes);
-    }
-    multiply_tile<Arithmetic>(whole);
-    for (Index i = 0; i < t.rows; ++i) {
-      __builtin_memcpy(t.c + i * t.stride, c + i * whole.stride, bytes);
-    }
-    return;
+  if (t.columns % lanes != 0) {
+    return multiply_in_whole_vectors<tile_rows, tile_vectors * lanes>(t, multiply_tile<Arithmetic>);
   }
   constexpr int vectors = Arithmetic::most_vectors;
   if (t.columns == vectors * lanes) {
