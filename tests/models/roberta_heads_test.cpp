@@ -65,11 +65,6 @@ void with_head(const std::string& path, const LoadOptions& options, Function&& f
 
 // ---- Outputs ----
 
-template <class Model>
-constexpr bool answers = false;
-template <class Scalar>
-constexpr bool answers<RobertaForQuestionAnswering<Scalar>> = true;
-
 /// All that a head computes, one after the other.
 template <class Scalar>
 std::vector<Tensor<Scalar>> parts(const Tensor<Scalar>& logits) {
