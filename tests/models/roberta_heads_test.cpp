@@ -118,7 +118,7 @@ TEST_P(RobertaHeadsParity, SomeRowsAreThoseOfAll) {
   const auto model = RobertaModel<double>::from_pretrained(fixture.folder);
   Context cx(1);
   const Tensor<double> all = model(cx, fixture.batch);
-  const std::vector<Index> rows = {0, 1, fixture.batch.tokens() - 1};
+  const std::vector<Index> rows = {0, fixture.batch.tokens() / 2, fixture.batch.tokens() - 1};
   const Tensor<double> some = model(cx, fixture.batch, rows);
   for (std::size_t i = 0; i < rows.size(); ++i) {
     const auto at = static_cast<Index>(i);
@@ -232,7 +232,7 @@ Model with_config(const std::string& name, const std::function<void(RobertaConfi
   const std::string folder = fixture_folder(name);
   RobertaConfig config = RobertaConfig::from_pretrained(folder);
   change(config);
-  return Model::from_pretrained(folder, config);
+  return Model::from_pretrained(folder, config, {});
 }
 
 TEST(RobertaHeads, LossesAskForTheirKindOfLabel) {
@@ -532,7 +532,7 @@ TEST(RobertaHeadFiles, AnotherConfigurationCanBeGiven) {
   EXPECT_TRUE(same_bits(again(cx, fixture.batch), model(cx, fixture.batch)));
 
   config.is_decoder = true;  // the masked language model's weights, read from left to right
-  const auto causal = RobertaForCausalLM<double>::from_pretrained(folder, config);
+  const auto causal = RobertaForCausalLM<double>::from_pretrained(folder, config, {});
   Batch shorter;
   shorter.add(std::vector<TokenId>{0, 5, 6});
   Batch longer;

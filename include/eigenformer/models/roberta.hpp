@@ -298,7 +298,7 @@ class RobertaModel {
 ///   Model(config, init) and visit_head(self, f): its own layers;
 ///   head(cx, hidden): hidden states `[rows, hidden]` to its outputs;
 ///   reads_first_tokens: whether head() takes the rows of first tokens alone.
-/// It may replace the protected functions.
+/// It may replace the protected functions by its own.
 template <class Scalar, class Model>
 class RobertaPreTrainedModel {
  public:
@@ -312,7 +312,7 @@ class RobertaPreTrainedModel {
   }
   /// The same for a folder, with another configuration than its own: more labels, say.
   [[nodiscard]] static Model from_pretrained(const std::string& folder, const RobertaConfig& config,
-                                             const LoadOptions& options = {}) {
+                                             const LoadOptions& options) {
     const Checkpoint checkpoint = Checkpoint::open(folder);
     const CheckpointKeys keys = Model::keys_of(config, checkpoint);
     Model model = Model::unloaded(config, keys);

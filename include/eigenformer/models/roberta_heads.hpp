@@ -227,8 +227,8 @@ class RobertaForMultipleChoice
   Linear<Scalar> classifier_;
 };
 
-/// The language model that predicts the next token: masked language model's weights and outputs.
-/// As in transformers its attention is causal only where `is_decoder` is true.
+/// The language model that predicts the next token; its weights and outputs are those of the masked
+/// language model. As in transformers, its attention is causal only where `is_decoder` is true.
 template <class Scalar>
 class RobertaForCausalLM : public RobertaLanguageModel<Scalar, RobertaForCausalLM<Scalar>> {
  public:
