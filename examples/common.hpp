@@ -19,8 +19,8 @@
 
 #include "eigenformer/autograd/context.hpp"
 #include "eigenformer/base/precision.hpp"
+#include "eigenformer/io/file.hpp"
 #include "eigenformer/io/json.hpp"
-#include "eigenformer/models/roberta_config.hpp"
 #include "eigenformer/tokenizers/tokenizer.hpp"
 
 namespace examples {
@@ -73,16 +73,6 @@ class Progress {
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
   std::chrono::steady_clock::time_point last_ = start_;
 };
-
-/// Whether a model has a masked language model's head. Throws for any other head.
-inline bool is_masked_lm(const ef::RobertaConfig& config) {
-  if (config.architectures.empty()) return false;
-  const std::string& architecture = config.architectures.front();
-  const bool masked_lm = architecture.ends_with("ForMaskedLM");
-  ef::check<ef::ConfigError>(masked_lm || architecture.ends_with("Model"), "architecture ",
-                             architecture, " is not supported; ForMaskedLM and Model are");
-  return masked_lm;
-}
 
 /// A command line with the options that all examples have.
 class Program {

@@ -1,6 +1,14 @@
 // Writes hidden states, and the logits of the checkpoint's head, as arrays.
 //   features --output out.safetensors "Hello world!"
-#include "eigenformer/models.hpp"
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "eigenformer/models/auto_model.hpp"
 
 #include "common.hpp"
 
@@ -35,10 +43,52 @@ ef::Tensor<std::int64_t> ids_of(const ef::Encoding& encoding) {
   return ids;
 }
 
-/// Whether a pooler is among what the masked language model had no place for.
-bool has_pooler(const ef::LoadReport& report) {
-  return std::any_of(report.unexpected.begin(), report.unexpected.end(),
-                     [](const auto& name) { return name.find("pooler.") != std::string::npos; });
+/// What a head computes, by name.
+template <class Scalar>
+using Outputs = std::vector<std::pair<std::string, ef::Tensor<Scalar>>>;
+template <class Scalar>
+using Head = std::function<Outputs<Scalar>(ef::Context&, const ef::Batch&,
+                                           const ef::Tensor<Scalar>& hidden)>;
+
+/// The outputs for one text, without a batch dimension.
+template <class Scalar>
+Outputs<Scalar> named(const ef::Tensor<Scalar>& logits, bool of_text) {
+  return {{"logits", of_text ? logits.reshape({-1}) : logits}};
+}
+template <class Scalar>
+Outputs<Scalar> named(const ef::QuestionAnsweringOutput<Scalar>& output, bool /*of_text*/) {
+  return {{"start_logits", output.start_logits}, {"end_logits", output.end_logits}};
+}
+
+template <class Scalar>
+void write_features(const Program& program, const ef::Tokenizer& tokenizer,
+                    const ef::RobertaModel<Scalar>& encoder, const Head<Scalar>& head) {
+  ef::Context cx = program.context();
+  Arrays arrays;
+  std::vector<ef::Index> sizes;
+  program.for_each_line([&](const Line& line) {
+    const ef::Encoding encoding = program.encode(tokenizer, line, encoder.config().max_tokens());
+    ef::Batch batch;
+    batch.add(encoding.ids, encoding.type_ids);
+    const std::size_t i = line.number - 1;
+    const ef::RobertaOutput<Scalar> output = encoder.forward(cx, batch);
+    arrays.add("input_ids", i, ids_of(encoding));
+    arrays.add("last_hidden_state", i, output.last_hidden_state);
+    if (output.pooler_output.defined()) {
+      arrays.add("pooler_output", i, output.pooler_output.reshape({-1}));
+    }
+    for (const auto& [name, tensor] : head(cx, batch, output.last_hidden_state)) {
+      arrays.add(name, i, tensor);
+    }
+    sizes.push_back(encoding.size());
+  });
+  arrays.write(program.output);
+  for (std::size_t i = 0; i < sizes.size(); ++i) {
+    if (program.json)
+      Program::print({{"tokens", sizes[i]}});
+    else
+      std::printf("%zu: %td tokens\n", i, sizes[i]);
+  }
 }
 
 }  // namespace
@@ -49,42 +99,19 @@ int main(int argc, char** argv) {
   return program.run(argc, argv, [&] {
     program.with_scalar([&]<class Scalar>() {
       const auto tokenizer = ef::Tokenizer::from_pretrained(ef::folder_of(program.model));
-      const ef::LoadOptions options{.precision = program.precision(), .pack = true};
-      const auto config = ef::RobertaConfig::from_pretrained(program.model);
-      std::optional<ef::RobertaForMaskedLM<Scalar>> masked_lm;
-      std::optional<ef::RobertaModel<Scalar>> with_pooler;
-      if (examples::is_masked_lm(config)) {
-        masked_lm = ef::RobertaForMaskedLM<Scalar>::from_pretrained(program.model, options);
-      }
-      if (!masked_lm || has_pooler(masked_lm->load_report())) {
-        with_pooler = ef::RobertaModel<Scalar>::from_pretrained(program.model, options);
-      }
-      const ef::RobertaModel<Scalar>& encoder = with_pooler ? *with_pooler : masked_lm->roberta();
-      ef::Context cx = program.context();
-      Arrays arrays;
-      std::vector<ef::Index> sizes;
-      program.for_each_line([&](const Line& line) {
-        const ef::Encoding encoding =
-            program.encode(tokenizer, line, encoder.config().max_tokens());
-        ef::Batch batch;
-        batch.add(encoding.ids, encoding.type_ids);
-        const std::size_t i = line.number - 1;
-        const ef::RobertaOutput<Scalar> output = encoder.forward(cx, batch);
-        arrays.add("input_ids", i, ids_of(encoding));
-        arrays.add("last_hidden_state", i, output.last_hidden_state);
-        if (output.pooler_output.defined()) {
-          arrays.add("pooler_output", i, output.pooler_output.reshape({-1}));
+      const ef::LoadOptions options{
+          .precision = program.precision(), .pack = true, .keep_pooler = true};
+      ef::with_model<Scalar>(program.model, options, [&]<class Model>(const Model& model) {
+        if constexpr (std::is_same_v<Model, ef::RobertaModel<Scalar>>) {
+          write_features<Scalar>(program, tokenizer, model,
+                                 [](auto&&...) { return Outputs<Scalar>(); });
+        } else {
+          const auto head = [&](ef::Context& cx, const ef::Batch& batch, const auto& hidden) {
+            return named(model.outputs(cx, batch, hidden), Model::reads_first_tokens);
+          };
+          write_features<Scalar>(program, tokenizer, model.roberta(), head);
         }
-        if (masked_lm) arrays.add("logits", i, masked_lm->head(cx, output.last_hidden_state));
-        sizes.push_back(encoding.size());
       });
-      arrays.write(program.output);
-      for (std::size_t i = 0; i < sizes.size(); ++i) {
-        if (program.json)
-          Program::print({{"tokens", sizes[i]}});
-        else
-          std::printf("%zu: %td tokens\n", i, sizes[i]);
-      }
     });
   });
 }

@@ -1,6 +1,6 @@
 // Shows what a model folder, or one safetensors file, holds.
 //   info --model roberta-base
-#include "eigenformer/models.hpp"
+#include "eigenformer/models/auto_model.hpp"
 
 #include "common.hpp"
 
@@ -8,16 +8,6 @@ namespace ef = eigenformer;
 using examples::Program;
 
 namespace {
-
-/// What the model that config.json names lacks in the file, and what it has no place for. Tensors
-/// of a head that is not supported count as unexpected.
-ef::KeyMatch compare(const ef::RobertaConfig& config, const ef::Checkpoint& checkpoint) {
-  const std::string architecture = config.architectures.empty() ? "" : config.architectures[0];
-  if (architecture.ends_with("ForMaskedLM")) {
-    return ef::RobertaForMaskedLM<float>::match(config, checkpoint);
-  }
-  return ef::RobertaModel<float>::match(config, checkpoint, architecture.ends_with("Model"));
-}
 
 void print_names(const char* what, const std::vector<std::string>& names) {
   if (names.empty()) return;
@@ -35,10 +25,12 @@ int main(int argc, char** argv) {
     ef::KeyMatch match;
     std::vector<std::string> unknown_config;
     if (ef::is_directory(program.model)) {
-      const auto config = ef::RobertaConfig::from_pretrained(program.model);
-      if (!config.architectures.empty()) json["architecture"] = config.architectures.front();
-      match = compare(config, checkpoint);
-      unknown_config = config.unknown_keys();
+      ef::with_model_class<float>(program.model, [&]<class Model>(std::type_identity<Model>,
+                                                                  const ef::RobertaConfig& config) {
+        if (!config.architectures.empty()) json["architecture"] = config.architectures.front();
+        match = Model::match(config, checkpoint);
+        unknown_config = config.unknown_keys();
+      });
     }
     ef::Index parameters = 0;  // integers are buffers, not parameters
     for (const std::string& name : checkpoint.names()) {

@@ -4,6 +4,7 @@
 #include <string>
 #include <utility>
 
+#include "eigenformer/models/roberta_config.hpp"
 #include "eigenformer/tokenizers.hpp"
 
 #include "common.hpp"

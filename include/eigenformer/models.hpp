@@ -1,4 +1,6 @@
 // The models room: configurations, models and heads under Hugging Face's names.
 #pragma once
 
+#include "eigenformer/models/auto_model.hpp"
 #include "eigenformer/models/roberta.hpp"
+#include "eigenformer/models/roberta_heads.hpp"

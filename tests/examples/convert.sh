@@ -26,6 +26,19 @@ done
 program=$1
 [[ $(stat -c %s "$scratch/int8") -lt $(stat -c %s "$scratch/bf16") ]] || complain 'int8 is no smaller'
 
+# Every head, with the features of the folder.
+for fixture in sequence_single_label token_holes question_answering multiple_choice causal base_pooler; do
+  with_tokenizer $fixture
+  program=$1
+  expect 0 --model "$folder" --precision int8 --output "$folder/int8"
+  program=$(dirname "$1")/features
+  [[ -x $program ]] || continue
+  expect 0 --model "$folder" --precision int8 --output "$scratch/of_folder" abc
+  expect 0 --model "$folder/int8" --output "$scratch/of_file" abc
+  cmp "$scratch/of_folder" "$scratch/of_file" || complain "other features of $fixture"
+done
+program=$1
+
 # A packed file can be converted again, to the same; to another precision from the folder alone.
 expect 0 --model "$scratch/bf16" --output "$scratch/again"
 cmp "$scratch/bf16" "$scratch/again" || complain 'another file'

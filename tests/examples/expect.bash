@@ -54,6 +54,16 @@ times() {
   [[ $found -eq $1 ]] || complain "$found times $2, not $1: $out"
 }
 
+# with_tokenizer FIXTURE [ARCHITECTURE]: a copy of that folder of model fixtures, with another
+# architecture if one is given, and a tokenizer of three letters. Its path is in $folder.
+with_tokenizer() {
+  folder=$(mktemp -d -p "$scratch")
+  cp "$here/../fixtures/models/$1/"{config.json,model.safetensors} "$folder"
+  [[ -z ${2:-} ]] || sed -Ei "/architectures/,/\]/s/\"[A-Za-z]+For[A-Za-z]+\"/\"$2\"/" "$folder/config.json"
+  echo '{"<s>": 0, "<pad>": 1, "</s>": 2, "<unk>": 3, "a": 4, "b": 5, "c": 6}' > "$folder/vocab.json"
+  echo '#version: 0.2' > "$folder/merges.txt"
+}
+
 # What every program does with a wrong command line, and --help.
 expect_common() {
   expect 0 --help < /dev/null

@@ -14,6 +14,28 @@ matches '"dtype":"BF16"'
 matches '"missing":\[\]'
 matches '"unexpected":\[\]'
 
+# Every head's own names; those of another head are missing, or unexpected.
+for fixture in sequence_multi_label:CamembertForSequenceClassification \
+  token_xlm_roberta:XLMRobertaForTokenClassification \
+  question_answering:RobertaForQuestionAnswering multiple_choice:RobertaForMultipleChoice \
+  causal:RobertaForCausalLM xlm_roberta:XLMRobertaModel; do
+  expect 0 --json --model "$here/../fixtures/models/${fixture%:*}"
+  matches "\"architecture\":\"${fixture#*:}\""
+  matches '"missing":\[\]'
+  matches '"unexpected":\[\]'
+done
+with_tokenizer token_holes RobertaForMultipleChoice
+expect 0 --json --model "$folder"
+matches '"missing":\["roberta\.pooler\.dense\.weight","roberta\.pooler\.dense\.bias"\]'
+expect 0 --model "$folder"
+matches 'classifier\.weight is \[5, 8\] but the configuration asks for \[1, 8\]'
+with_tokenizer mlm_gelu RobertaForTokenClassification
+expect 0 --json --model "$folder"
+matches '"missing":\["classifier\.weight","classifier\.bias"\]'
+matches '"unexpected":\["lm_head\.bias",'
+with_tokenizer mlm_gelu RobertaForFoo
+expect_error 'RobertaForFoo; known are RobertaModel, ' --model "$folder"
+
 expect 0 --json --model "$model/model.safetensors"
 matches '"architecture":null'
 

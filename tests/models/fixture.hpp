@@ -78,6 +78,10 @@ class Fixture {
     return found == expected_.metadata().end() ? "" : found->second;
   }
   [[nodiscard]] bool masked_lm() const { return note("class").ends_with("ForMaskedLM"); }
+  /// Whether it has another head.
+  [[nodiscard]] bool other_head() const {
+    return !masked_lm() && note("class").find("For") != std::string::npos;
+  }
 
   std::string folder;
 
@@ -108,6 +112,43 @@ class Difference {
   double largest_difference_ = 0;
   double largest_value_ = 0;
 };
+
+/// `[tokens, ...]` of a packed batch against the fixture's padded `[rows, length, ...]`.
+template <class Scalar>
+[[nodiscard]] Difference tokens_difference(const Tensor<Scalar>& got, const Fixture& fixture,
+                                           const std::string& name) {
+  const std::vector<double> expected = fixture.values(name);
+  const Index features =
+      static_cast<Index>(expected.size()) / std::max<Index>(1, fixture.rows * fixture.length);
+  EXPECT_EQ(got.size(0), fixture.batch.tokens()) << name;
+  EXPECT_EQ(got.numel(), fixture.batch.tokens() * features) << name;
+  const Tensor<Scalar> flat = got.reshape(Shape{fixture.batch.tokens(), features});
+  Difference difference;
+  for (Index row = 0; row < fixture.rows; ++row) {
+    const RowRange segment = fixture.batch.segment(row);
+    for (Index t = 0; t < segment.size(); ++t) {
+      for (Index i = 0; i < features; ++i) {
+        const Index at = (row * fixture.length + t) * features + i;
+        difference.add(static_cast<double>(flat(segment.begin + t, i)),
+                       expected[static_cast<std::size_t>(at)]);
+      }
+    }
+  }
+  return difference;
+}
+
+/// The same numbers in the same order.
+template <class Scalar>
+[[nodiscard]] Difference difference(const Tensor<Scalar>& got,
+                                    const std::vector<double>& expected) {
+  EXPECT_EQ(got.numel(), static_cast<Index>(expected.size()));
+  const Tensor<Scalar> flat = got.clone();
+  Difference result;
+  for (std::size_t i = 0; i < expected.size(); ++i) {
+    result.add(static_cast<double>(flat.data()[i]), expected[i]);
+  }
+  return result;
+}
 
 /// Whether two tensors hold the same bits.
 template <class Scalar>

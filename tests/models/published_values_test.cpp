@@ -1,5 +1,6 @@
-// The values that Hugging Face publishes for roberta-base. They need its folder: set
-// EIGENFORMER_ROBERTA_BASE to one with config.json and model.safetensors.
+// The values that Hugging Face publishes for roberta-base and roberta-large-mnli. They need their
+// folders: set EIGENFORMER_ROBERTA_BASE and EIGENFORMER_ROBERTA_LARGE_MNLI to ones with config.json
+// and model.safetensors.
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
@@ -10,6 +11,7 @@
 #include <gtest/gtest.h>
 
 #include "eigenformer/models/roberta.hpp"
+#include "eigenformer/models/roberta_heads.hpp"
 
 namespace eigenformer {
 namespace {
@@ -101,6 +103,21 @@ TEST_F(PublishedValues, FillMask) {
   const auto goal = best(model(cx, text({0, 133, 724, 9, 301, 16, 50264, 4, 2}), goal_at), 5);
   const std::vector<Index> words = {11098, 657, 1987, 3519, 25342};
   for (std::size_t i = 0; i < words.size(); ++i) EXPECT_EQ(goal[i].first, words[i]);
+}
+
+/// As in the test of transformers.
+TEST(PublishedMnli, Logits) {
+  const char* folder = std::getenv("EIGENFORMER_ROBERTA_LARGE_MNLI");
+  if (folder == nullptr) {
+    GTEST_SKIP() << "set EIGENFORMER_ROBERTA_LARGE_MNLI to a folder with the published "
+                    "roberta-large-mnli to compare with its published values";
+  }
+  const auto model = RobertaForSequenceClassification<float>::from_pretrained(folder);
+  Context cx;
+  Batch batch;
+  batch.add(std::vector<TokenId>{0, 31414, 232, 328, 740, 1140, 12695, 69, 46078, 1588, 2});
+  expect_slice(model(cx, batch), {{-0.9469, 0.3913, 0.5118}});
+  EXPECT_EQ(model.config().label(0), "CONTRADICTION");
 }
 
 }  // namespace

@@ -146,7 +146,6 @@ TEST(RobertaConfig, UnsupportedArchitecturesAreRefusedByName) {
   expect_refusal("position_embedding_type", "\"relative_key\"", "absolute");
   expect_refusal("position_embedding_type", "\"relative_key_query\"", "absolute");
   expect_refusal("position_embedding_type", "5", "string");
-  expect_refusal("is_decoder", "true", "not supported");
   expect_refusal("add_cross_attention", "true", "not supported");
   expect_refusal("hidden_act", "\"mish\"", "mish");
   expect_refusal("hidden_act", "null", "string");

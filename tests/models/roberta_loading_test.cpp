@@ -270,8 +270,9 @@ TEST(RobertaLoading, AHeadIsInitialisedOnlyOnRequest) {
 
 TEST(RobertaLoading, ConfigurationsAreChecked) {
   const std::vector<std::pair<std::string, Json>> changes = {
-      {"pad_token_id", nullptr}, {"is_decoder", true},  {"position_embedding_type", "relative_key"},
-      {"model_type", "bert"},    {"hidden_act", "foo"}, {"num_attention_heads", 5},
+      {"pad_token_id", nullptr},     {"position_embedding_type", "relative_key"},
+      {"add_cross_attention", true}, {"model_type", "bert"},
+      {"hidden_act", "foo"},         {"num_attention_heads", 5},
   };
   for (const auto& change : changes) {
     const ChangedFixture changed(

@@ -40,21 +40,8 @@ void expect_close(const Difference& difference, const std::string& what) {
 /// `[tokens, features]` of a packed batch against the padded `[rows, length, features]`.
 template <class Scalar>
 void expect_tokens(const Tensor<Scalar>& got, const Fixture& fixture, const std::string& name) {
-  const std::vector<double> expected = fixture.values(name);
-  const Index features = fixture.size(name, 2);
-  ASSERT_EQ(got.shape(), Shape({fixture.batch.tokens(), features})) << name;
-  Difference difference;
-  for (Index row = 0; row < fixture.rows; ++row) {
-    const RowRange segment = fixture.batch.segment(row);
-    for (Index t = 0; t < segment.size(); ++t) {
-      for (Index i = 0; i < features; ++i) {
-        const Index at = (row * fixture.length + t) * features + i;
-        difference.add(static_cast<double>(got(segment.begin + t, i)),
-                       expected[static_cast<std::size_t>(at)]);
-      }
-    }
-  }
-  expect_close<Scalar>(difference, name);
+  ASSERT_EQ(got.shape(), Shape({fixture.batch.tokens(), fixture.size(name, 2)})) << name;
+  expect_close<Scalar>(testing_models::tokens_difference(got, fixture, name), name);
 }
 
 /// One layer's `[heads, n, n]` per segment against the padded `[rows, heads, length, length]`.
@@ -121,15 +108,10 @@ void check_encoder(const Fixture& fixture) {
     EXPECT_TRUE(same_bits(out.last_hidden_state, model(cx, fixture.batch)));
     ASSERT_EQ(out.pooler_output.defined(), fixture.has("pooler_output"));
     if (!out.pooler_output.defined()) return;
-    const std::vector<double> expected = fixture.values("pooler_output");
-    const Index hidden = model.config().hidden_size;
-    ASSERT_EQ(out.pooler_output.shape(), Shape({fixture.rows, hidden}));
-    Difference difference;
-    for (std::size_t i = 0; i < expected.size(); ++i) {
-      const auto at = static_cast<Index>(i);
-      difference.add(static_cast<double>(out.pooler_output(at / hidden, at % hidden)), expected[i]);
-    }
-    expect_close<Scalar>(difference, "pooler_output");
+    ASSERT_EQ(out.pooler_output.shape(), Shape({fixture.rows, model.config().hidden_size}));
+    expect_close<Scalar>(
+        testing_models::difference(out.pooler_output, fixture.values("pooler_output")),
+        "pooler_output");
   });
 }
 
@@ -324,7 +306,7 @@ INSTANTIATE_TEST_SUITE_P(Fixtures, RobertaMaskedLmParity, ::testing::ValuesIn(ma
 
 TEST(RobertaFixtures, AreThere) {
   if (std::getenv("EIGENFORMER_MODEL_FIXTURES") != nullptr) GTEST_SKIP() << "other fixtures";
-  EXPECT_GE(fixture_names().size(), 25u);
+  EXPECT_GE(fixture_names().size(), 39u);
   EXPECT_GE(masked_lm_names().size(), 14u);
 }
 

@@ -4,8 +4,8 @@
   python full_size_check.py --features build/examples/features --tokenizer FOLDER
       [--sizes base large] [--precisions double float] [--threads 1 2] [--work FOLDER]
 
-For each size a masked-language model and a bare encoder with its pooler are made with random
-weights (a few LayerNorm channels far above the rest, as trained models have), saved by
+For each size a model with each head (--kinds chooses) and a bare encoder with its pooler are made
+with random weights (a few LayerNorm channels far above the rest, as trained models have), saved by
 save_pretrained, and run on several texts: by the example, and by transformers in float64 with eager
 attention on the token ids that the example reports. FOLDER holds vocab.json, merges.txt and
 tokenizer.json of roberta-base. Prints, per tensor, the largest difference divided by the largest
@@ -27,7 +27,15 @@ import transformers
 from safetensors.torch import load_file
 
 SIZES = {"tiny": (64, 2, 2, 256), "base": (768, 12, 12, 3072), "large": (1024, 24, 16, 4096)}
-CLASSES = {"mlm": transformers.RobertaForMaskedLM, "encoder": transformers.RobertaModel}
+CLASSES = {
+    "mlm": transformers.RobertaForMaskedLM,
+    "encoder": transformers.RobertaModel,
+    "sequence": transformers.RobertaForSequenceClassification,
+    "token": transformers.RobertaForTokenClassification,
+    "question": transformers.RobertaForQuestionAnswering,
+    "choice": transformers.RobertaForMultipleChoice,
+    "causal": transformers.RobertaForCausalLM,
+}
 TOLERANCES = {"double": 1e-10, "float": 1e-5, "bf16": 5e-2, "int8": 2e-1}
 LONGEST = 512
 TEXTS = [
@@ -51,6 +59,7 @@ def make_checkpoint(folder, size, kind, tokenizer):
         max_position_embeddings=LONGEST + 2,
         type_vocab_size=1,
         layer_norm_eps=1e-5,
+        is_decoder=kind == "causal",
     )
     model = CLASSES[kind](config)
     generator = torch.Generator().manual_seed(len(size) + len(kind))
@@ -96,15 +105,13 @@ def run_features(program, folder, inputs, precision, threads, output):
 
 
 def truth_of(model, kind, ids):
-    encoder = model.roberta if kind == "mlm" else model
+    inputs = ids[None, None] if kind == "choice" else ids[None]
     with torch.no_grad():
-        result = encoder(ids[None])
-        found = {"last_hidden_state": result.last_hidden_state[0]}
-        if kind == "mlm":
-            found["logits"] = model.lm_head(result.last_hidden_state)[0]
-        else:
-            found["pooler_output"] = result.pooler_output[0]
-    return found
+        base = model.base_model(ids[None])
+        heads = {} if kind == "encoder" else model(inputs)
+    found = {"last_hidden_state": base.last_hidden_state, "pooler_output": base.pooler_output}
+    found |= {name: heads.get(name) for name in ("logits", "start_logits", "end_logits")}
+    return {name: value[0] for name, value in found.items() if value is not None}
 
 
 def compare(name, got, wanted, tolerance):

@@ -10,8 +10,11 @@
 Each case is a folder: config.json and the weights as save_pretrained lays them out (or as older
 and foreign tools do), and expected.safetensors with input_ids, attention_mask and token_type_ids
 where they are given, position_ids, hidden_states.0 to .L, attentions.0 to .L-1, pooler_output
-where the file has a pooler and logits where it has a language-model head. Its metadata says which
-keys transformers reports as missing and unexpected for the two model classes.
+where the file has a pooler and logits (or start_logits and end_logits) where it has a head. Heads
+other than the masked language model's have labels too, the loss and gradients.NAME of every
+parameter. For multiple choice the texts of all questions are one batch; the metadata has `choices`.
+It says too which keys transformers reports as missing and unexpected for the encoder and the masked
+language model.
 
 Every parameter is random, biases and the padding rows too: a bias that a model forgets would stay
 hidden at zero. Truth is the float64 model with eager attention, loaded from the values in the file.
@@ -44,6 +47,11 @@ SMALL = dict(
     layer_norm_eps=1e-5,
 )
 MLM = transformers.RobertaForMaskedLM
+SEQUENCE = transformers.RobertaForSequenceClassification
+TOKEN = transformers.RobertaForTokenClassification
+QUESTION = transformers.RobertaForQuestionAnswering
+CHOICE = transformers.RobertaForMultipleChoice
+CAUSAL = transformers.RobertaForCausalLM
 BASE = transformers.RobertaModel
 WORDS = "roberta.embeddings.word_embeddings.weight"
 
@@ -138,13 +146,75 @@ def buffers_and_gamma(tensors, generator):
     return out
 
 
+def head_of(cls):
+    """What the class is for, such as "MaskedLM"; nothing for an encoder."""
+    return cls.__name__.partition("For")[2]
+
+
+def labels_for(cls, config, generator, ids, mask, choices):
+    """Labels of every kind, some of which do not count."""
+    rows, length = ids.shape
+
+    def drawn(low, high, shape):
+        return torch.randint(low, high, shape, generator=generator)
+
+    if cls.__name__.endswith("SequenceClassification"):
+        if config.problem_type == "multi_label_classification":
+            return {"labels": drawn(0, 2, (rows, config.num_labels)).double()}
+        if config.problem_type == "regression" or config.num_labels == 1:
+            shape = (rows,) if config.num_labels == 1 else (rows, config.num_labels)
+            return {"labels": torch.randn(shape, generator=generator, dtype=torch.float64)}
+        return {"labels": drawn(0, config.num_labels, (rows,))}
+    if cls.__name__.endswith("MultipleChoice"):
+        return {"labels": drawn(0, choices, (rows // choices,))}
+    if cls.__name__.endswith("QuestionAnswering"):  # before, inside and beyond the text
+        positions = {name: drawn(-2, length + 3, (rows,)) for name in ("start", "end")}
+        for values in positions.values():
+            values[drawn(0, rows, (1,))] = length - 1
+        return {f"{name}_positions": values for name, values in positions.items()}
+    if cls.__name__.endswith("TokenClassification"):
+        labels = drawn(0, config.num_labels, (rows, length))
+    else:
+        labels = ids.clone()
+        labels[:, 0] = -100  # nothing predicts it
+    labels[torch.rand(rows, length, generator=generator) < 0.2] = -100
+    if mask is not None:
+        labels[mask == 0] = -100
+    return {"labels": labels}
+
+
+def loss_and_gradients(head, given, labels):
+    answer = head(**given, **labels)
+    loss = answer.loss
+    if head.__class__.__name__.endswith("CausalLM"):  # transformers rounds its logits to float
+        loss = torch.nn.functional.cross_entropy(
+            answer.logits[:, :-1].flatten(0, 1), labels["labels"][:, 1:].flatten()
+        )
+        assert abs(loss.item() - answer.loss.item()) < 1e-5
+    loss.backward()
+    result = {"loss": loss.detach()}
+    for name, parameter in head.named_parameters(remove_duplicate=False):
+        tied = head.config.tie_word_embeddings and ".decoder." in name
+        if parameter.grad is not None and not tied:
+            result[f"gradients.{name}"] = parameter.grad
+    return result
+
+
 # name: class, what differs from SMALL, lengths or a function of (generator, config), and options:
 #   dtype of the file; shard: the largest shard; side of the padding; pooler: False for none;
 #   change(tensors, generator) of the file; foreign: transformers cannot read what was changed;
-#   head_only: the file is not complete for the base class; drop: configuration keys to leave out
+#   head_only: the file is not complete for the base class; drop: configuration keys to leave out;
+#   choices: how many texts each question of a multiple choice has
 def holes(g, c):
     ids, mask = batch(g, c, [5, 5, 4])
     mask[0, 2] = mask[1, 0] = mask[1, 3] = 0
+    return ids, mask
+
+
+def causal_holes(g, c):
+    """Every token sees one."""
+    ids, mask = batch(g, c, [5, 5, 4])
+    mask[0, 2] = mask[1, 1] = mask[1, 3] = 0
     return ids, mask
 
 
@@ -172,6 +242,8 @@ def types(lengths):
 
     return make
 
+
+HEAD = dict(vocab_size=23, hidden_size=8, num_attention_heads=2, intermediate_size=11)
 
 CASES = {
     "mlm_gelu": (MLM, dict(num_hidden_layers=3), [6, 3, 1], {}),
@@ -334,6 +406,71 @@ CASES = {
         [3, 5],
         {},
     ),
+    "sequence_single_label": (
+        SEQUENCE,
+        dict(
+            HEAD,
+            num_hidden_layers=2,
+            id2label={0: "contradiction", 1: "neutral", 2: "entailment"},
+            label2id={"contradiction": 0, "neutral": 1, "entailment": 2},
+            classifier_dropout=0.2,
+        ),
+        [6, 3, 1],
+        {},
+    ),
+    "sequence_regression": (
+        SEQUENCE,
+        dict(HEAD, num_labels=1),
+        [3, 5, 4],
+        dict(side="left"),
+    ),
+    "sequence_multi_label": (
+        transformers.CamembertForSequenceClassification,
+        dict(HEAD, num_labels=4, problem_type="multi_label_classification"),
+        [4, 2],
+        {},
+    ),
+    "sequence_regressions": (
+        transformers.XLMRobertaForSequenceClassification,
+        dict(HEAD, num_labels=3, problem_type="regression", num_hidden_layers=0),
+        [2, 3],
+        {},
+    ),
+    "token_holes": (TOKEN, dict(HEAD, num_labels=5), holes, {}),
+    "token_xlm_roberta": (
+        transformers.XLMRobertaForTokenClassification,
+        dict(HEAD, num_labels=3),
+        [5, 3],
+        dict(dtype=torch.bfloat16),
+    ),
+    "question_answering": (QUESTION, dict(HEAD, num_hidden_layers=2), [6, 6, 6, 6, 6], {}),
+    "question_padded": (
+        transformers.CamembertForQuestionAnswering,
+        HEAD,
+        [5, 3, 1],
+        dict(loss=False),
+    ),
+    "multiple_choice": (CHOICE, dict(HEAD, num_labels=5), [4, 2, 5, 1, 3, 3], dict(choices=3)),
+    "multiple_choice_xlm_roberta": (
+        transformers.XLMRobertaForMultipleChoice,
+        HEAD,
+        [3, 4],
+        dict(choices=2, side="left"),
+    ),
+    "causal": (CAUSAL, dict(HEAD, is_decoder=True, num_hidden_layers=2), [6, 4, 1], {}),
+    "causal_holes_untied": (
+        transformers.CamembertForCausalLM,
+        dict(HEAD, is_decoder=True, tie_word_embeddings=False),
+        causal_holes,
+        {},
+    ),
+    "causal_not_decoder": (transformers.XLMRobertaForCausalLM, HEAD, [3, 4], {}),
+    "sequence_decoder": (
+        SEQUENCE,
+        dict(HEAD, is_decoder=True, num_hidden_layers=2),
+        [5, 3],
+        dict(side="left"),
+    ),
 }
 
 
@@ -355,7 +492,8 @@ def random_case(draw):
         ),
         tie_word_embeddings=draw.random() < 0.6,
     )
-    rows, length = draw.randint(1, 5), draw.randint(1, 9)
+    cls = draw.choice([MLM, BASE, SEQUENCE, TOKEN, QUESTION, CHOICE, CAUSAL])
+    rows, length = draw.randint(1, 5), draw.randint(2 if head_of(cls) else 1, 9)
     density = draw.choice([None, 0.9, 0.6, 0.2])
     pads, typed = draw.random() < 0.3, draw.random() < 0.5
 
@@ -368,19 +506,34 @@ def random_case(draw):
             if density is None
             else (torch.rand(rows, length, generator=g) < density).to(torch.uint8)
         )
+        if mask is not None and c.is_decoder:
+            # A decoder's token that sees none attends to the whole row, padding at its end too,
+            # which a packed batch does not have.
+            mask[mask[:, 0] == 0, -1] = 1
         type_ids = (
             torch.randint(0, c.type_vocab_size, (rows, length), generator=g) if typed else None
         )
         return ids, mask, type_ids
 
     options = dict(any_attention=True)
+    if cls is CHOICE:
+        options["choices"] = draw.choice([n for n in range(1, rows + 1) if rows % n == 0])
+    if cls is CAUSAL or draw.random() < 0.2:
+        different["is_decoder"] = draw.random() < 0.8
+    if cls is QUESTION:  # the loss of transformers depends on padding
+        density = None
+    elif cls in (SEQUENCE, TOKEN):
+        different["num_labels"] = draw.randint(1, 6)
+        if cls is SEQUENCE and draw.random() < 0.5:
+            kinds = ["regression", "multi_label_classification"]
+            different["problem_type"] = draw.choice(kinds)
     if draw.random() < 0.3:
         options["dtype"] = draw.choice([torch.float16, torch.bfloat16, torch.float64])
     if draw.random() < 0.2:
         options["shard"] = "2KB"
     elif draw.random() < 0.2:
         options["change"] = lambda tensors, g: rename(tensors, gamma_beta)
-    return draw.choice([MLM, BASE]), different, inputs, options
+    return cls, different, inputs, options
 
 
 def load(cls, folder):
@@ -425,7 +578,7 @@ def make(name, out):
         (out / "config.json").write_text(json.dumps(values, indent=2, sort_keys=True) + "\n")
         shutil.copy(out / "config.json", truth)
 
-    family = cls.__name__.removesuffix("ForMaskedLM").removesuffix("Model")
+    family = cls.__name__.partition("For")[0].removesuffix("Model")
     base, base_missing, base_unexpected = load(getattr(transformers, family + "Model"), truth)
     made = (
         inputs(generator, config)
@@ -457,14 +610,31 @@ def make(name, out):
         "base_missing": " ".join(base_missing),
         "base_unexpected": " ".join(base_unexpected),
     }
-    if cls.__name__.endswith("ForMaskedLM"):
+    if head_of(cls):
         head, missing, unexpected = load(cls, truth)
+        choices = options.get("choices", 0)
+        if choices:
+            about["choices"] = str(choices)
+            given = {
+                key: value if value is None else value.view(-1, choices, value.shape[1])
+                for key, value in given.items()
+            }
         with torch.no_grad():
             answer = head(**given, output_hidden_states=True)
-        assert torch.equal(answer.hidden_states[-1], states[-1]), name
-        expected["logits"] = answer.logits
-        about |= {"mlm_missing": " ".join(missing), "mlm_unexpected": " ".join(unexpected)}
+        assert torch.equal((answer.hidden_states or states)[-1], states[-1]), name
+        outputs = ("logits", "start_logits", "end_logits")
+        expected |= {key: answer[key] for key in outputs if key in answer}
+        if head_of(cls) == "MaskedLM":
+            about |= {"mlm_missing": " ".join(missing), "mlm_unexpected": " ".join(unexpected)}
+        else:
+            assert not unexpected, (name, unexpected)
         assert not missing, (name, missing)
+        # The gradient of transformers for a token that may see none is not 0.
+        seen = mask is None or bool((mask[:, 0] if config.is_decoder else mask.amax(1)).all())
+        if seen and options.get("loss", head_of(cls) != "MaskedLM"):
+            labels = labels_for(cls, config, generator, ids, mask, choices)
+            if "labels" not in labels or bool((labels["labels"] != -100).any()):
+                expected |= labels | loss_and_gradients(head, given, labels)
     shutil.rmtree(truth)
     if len(states) > 1 and name != "masked_row_silu" and "any_attention" not in options:
         peak = max(float(a.amax()) for a in result.attentions)

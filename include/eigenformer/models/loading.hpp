@@ -33,6 +33,8 @@ struct LoadOptions {
   /// Packs the weights while loading and gives their numbers up, which halves the memory: for
   /// inference alone. Always so with a reduced precision, and from a packed file.
   bool pack = false;
+  /// Keep a pooler that the checkpoint holds, where the head does not read it.
+  bool keep_pooler = false;
 };
 
 /// What a checkpoint and a model did not have in common; loading threw for anything harmful.

@@ -92,6 +92,16 @@ class RobertaEmbeddings {
   double dropout_;
 };
 
+/// The row of each text's first token, which poolers and classifiers read. Throws ShapeError for an
+/// empty text.
+[[nodiscard]] inline std::span<const Index> first_tokens(const Batch& batch) {
+  batch.validate();
+  for (Index i = 0; i < batch.segments(); ++i) {
+    check<ShapeError>(batch.segment(i).size() > 0, "first token: text ", i, " has no tokens");
+  }
+  return std::span(batch.offsets).first(batch.offsets.size() - 1);
+}
+
 /// tanh(dense(h)) of each text's first token.
 template <class Scalar>
 class RobertaPooler {
@@ -99,14 +109,9 @@ class RobertaPooler {
   RobertaPooler(const RobertaConfig& config, const Initializer& init)
       : dense_(config.hidden_size, config.hidden_size, init) {}
 
-  /// `hidden` `[tokens, hidden]` to `[segments, hidden]`; throws ShapeError for an empty text.
-  [[nodiscard]] Tensor<Scalar> operator()(Context& cx, const Tensor<Scalar>& hidden,
-                                          const Batch& batch) const {
-    for (Index i = 0; i < batch.segments(); ++i) {
-      check<ShapeError>(batch.segment(i).size() > 0, "pooler: text ", i, " has no tokens");
-    }
-    const std::span<const Index> first(batch.offsets.data(), batch.offsets.size() - 1);
-    return dense_(cx, gather_rows(cx, hidden, first), Activation::tanh);
+  /// Hidden states of first tokens, `[segments, hidden]` to `[segments, hidden]`.
+  [[nodiscard]] Tensor<Scalar> operator()(Context& cx, const Tensor<Scalar>& first) const {
+    return dense_(cx, first, Activation::tanh);
   }
 
   void pack(ThreadPool& threads, Precision precision) { dense_.pack(threads, precision); }
@@ -132,10 +137,12 @@ struct RobertaOutput {
   std::vector<AttentionProbabilities<Scalar>> attentions;  ///< `[layer][segment]`: `[heads, n, n]`
 };
 
-/// The encoder, with a pooler where there is one.
+/// The encoder, with a pooler where there is one. Attention is causal where `is_decoder` is true.
 template <class Scalar>
 class RobertaModel {
  public:
+  static constexpr std::string_view suffix = "Model";  ///< its name without the family's
+
   /// A model with fresh weights. Throws ConfigError.
   explicit RobertaModel(const RobertaConfig& config, bool pooler = true)
       : RobertaModel(config, pooler, Initializer(0, config.initializer_range)) {}
@@ -151,7 +158,8 @@ class RobertaModel {
                               .activation = config.hidden_act,
                               .norm_eps = config.layer_norm_eps,
                               .dropout = config.hidden_dropout_prob,
-                              .attention_dropout = config.attention_probs_dropout_prob},
+                              .attention_dropout = config.attention_probs_dropout_prob,
+                              .causal = config.is_decoder},
           init);
     }
     if (pooler) pooler_.emplace(config, init);
@@ -187,18 +195,18 @@ class RobertaModel {
 
   /// How a checkpoint's names and shapes fit the configuration; loads nothing.
   [[nodiscard]] static KeyMatch match(const RobertaConfig& config, const Checkpoint& checkpoint,
-                                      bool pooler) {
+                                      bool pooler = true) {
     const RobertaModel model(config, pooler, Initializer::none());
     return match_keys(model, CheckpointKeys(checkpoint, "roberta"));
   }
 
   /// Writes config.json and model.safetensors, which transformers loads.
   void save_pretrained(const std::string& folder) const {
-    save_model(*this, config_.saved_as("Model", saved_dtype<Scalar>), folder);
+    save_model(*this, config_.saved_as(suffix, saved_dtype<Scalar>), folder);
   }
   /// Writes a model that was packed as one file, which from_pretrained maps.
   void save_packed(const std::string& path) const {
-    eigenformer::save_packed(*this, config_.saved_as("Model", saved_dtype<Scalar>), path);
+    eigenformer::save_packed(*this, config_.saved_as(suffix, saved_dtype<Scalar>), path);
   }
 
   /// Hidden states of the last layer, `[tokens, hidden]`.
@@ -218,7 +226,8 @@ class RobertaModel {
     RobertaOutput<Scalar> output;
     output.last_hidden_state = encode(cx, batch, options, &output);
     if (pooler_.has_value()) {
-      output.pooler_output = (*pooler_)(cx, output.last_hidden_state, batch);
+      output.pooler_output =
+          (*pooler_)(cx, gather_rows(cx, output.last_hidden_state, first_tokens(batch)));
     }
     return output;
   }
@@ -229,6 +238,13 @@ class RobertaModel {
     return embeddings_.word();
   }
   [[nodiscard]] Embedding<Scalar>& word_embeddings() noexcept { return embeddings_.word(); }
+  [[nodiscard]] const std::optional<RobertaPooler<Scalar>>& pooler() const noexcept {
+    return pooler_;
+  }
+  /// Makes a pooler, where there is none.
+  void add_pooler(const Initializer& init) {
+    if (!pooler_.has_value()) pooler_.emplace(config_, init);
+  }
 
   static void visit(auto& self, auto&& f) {
     f("embeddings", self.embeddings_);
@@ -239,9 +255,11 @@ class RobertaModel {
  private:
   static RobertaModel from_packed(const PackedFile& file) {
     const RobertaConfig config = RobertaConfig::from_packed(file);
-    const bool base = config.architectures == std::vector{config.class_name("Model")};
-    RobertaModel model(config, file.contains("pooler.dense.weight"), Initializer::none());
-    load_packed(model, file, base ? "" : "roberta.");
+    const bool base = config.architectures == std::vector{config.class_name(suffix)};
+    const std::string prefix = base ? "" : "roberta.";
+    const bool pooler = file.contains(prefix + "pooler.dense.weight");
+    RobertaModel model(config, pooler, Initializer::none());
+    load_packed(model, file, prefix);
     return model;
   }
 
@@ -274,17 +292,136 @@ class RobertaModel {
   LoadReport report_;
 };
 
-/// The masked language model: logits over the vocabulary, from hidden states h by
+/// What all heads on the encoder share, as transformers' class of this name: loading, saving,
+/// packing. `Model` derives from it and has
+///   suffix: its name without the family's, such as "ForMaskedLM";
+///   Model(config, init) and visit_head(self, f): its own layers;
+///   head(cx, hidden): hidden states `[rows, hidden]` to its outputs;
+///   reads_first_tokens: whether head() takes the rows of first tokens alone.
+/// It may replace the protected functions by its own.
+template <class Scalar, class Model>
+class RobertaPreTrainedModel {
+ public:
+  static constexpr bool reads_first_tokens = false;
+
+  /// Loads a published folder or maps a packed file. Throws IoError, FormatError or ConfigError.
+  [[nodiscard]] static Model from_pretrained(const std::string& path,
+                                             const LoadOptions& options = {}) {
+    if (is_file(path)) return from_packed(open_packed<Scalar>(path, options));
+    return from_pretrained(path, RobertaConfig::from_pretrained(path), options);
+  }
+  /// The same for a folder, with another configuration than its own: more labels, say.
+  [[nodiscard]] static Model from_pretrained(const std::string& folder, const RobertaConfig& config,
+                                             const LoadOptions& options) {
+    const Checkpoint checkpoint = Checkpoint::open(folder);
+    const CheckpointKeys keys = Model::keys_of(config, checkpoint);
+    Model model = Model::unloaded(config, keys);
+    if (options.keep_pooler && keys.contains("pooler.dense.weight")) {
+      model.roberta_.add_pooler(Initializer::none());
+    }
+    model.report_ = load_parameters(model, keys, options, config.initializer_range);
+    model.finish_loading();
+    pack_as_asked(model, options, checkpoint);
+    return model;
+  }
+
+  /// As RobertaModel::pack.
+  void pack(ThreadPool& threads, Precision precision) {
+    roberta_.pack(threads, precision);
+    self().pack_head(threads, precision);
+  }
+
+  /// How a checkpoint's names and shapes fit the configuration; loads nothing.
+  [[nodiscard]] static KeyMatch match(const RobertaConfig& config, const Checkpoint& checkpoint) {
+    const CheckpointKeys keys = Model::keys_of(config, checkpoint);
+    const Model model = Model::unloaded(config, keys);
+    return match_keys(model, keys);
+  }
+
+  /// Writes config.json and model.safetensors, which transformers loads.
+  void save_pretrained(const std::string& folder) const {
+    save_model(self(), config().saved_as(Model::suffix, saved_dtype<Scalar>), folder);
+  }
+  /// Writes a model that was packed as one file, which from_pretrained maps.
+  void save_packed(const std::string& path) const {
+    eigenformer::save_packed(self(), config().saved_as(Model::suffix, saved_dtype<Scalar>), path);
+  }
+
+  /// What head() makes of the batch. The last layer computes only what that reads.
+  [[nodiscard]] auto operator()(Context& cx, const Batch& batch) const {
+    if constexpr (Model::reads_first_tokens)
+      return self().head(cx, roberta_(cx, batch, first_tokens(batch)));
+    else
+      return self().head(cx, roberta_(cx, batch));
+  }
+  /// The same from what the encoder made of it, `[tokens, hidden]`.
+  [[nodiscard]] auto outputs(Context& cx, const Batch& batch, const Tensor<Scalar>& hidden) const {
+    if constexpr (Model::reads_first_tokens)
+      return self().head(cx, gather_rows(cx, hidden, first_tokens(batch)));
+    else
+      return self().head(cx, hidden);
+  }
+
+  [[nodiscard]] const RobertaModel<Scalar>& roberta() const noexcept { return roberta_; }
+  [[nodiscard]] const RobertaConfig& config() const noexcept { return roberta_.config(); }
+  [[nodiscard]] const LoadReport& load_report() const noexcept { return report_; }
+
+  static void visit(auto& self, auto&& f) {
+    f("roberta", self.roberta_);
+    Model::visit_head(self, f);
+  }
+
+ protected:
+  RobertaPreTrainedModel(const RobertaConfig& config, bool pooler, const Initializer& init)
+      : roberta_(config, pooler, init) {}
+
+  void pack_head(ThreadPool& threads, Precision precision) {
+    Model::visit_head(self(), [&](auto&&, auto& layer) { layer.pack(threads, precision); });
+  }
+  static CheckpointKeys keys_of(const RobertaConfig&, const Checkpoint& checkpoint) {
+    return CheckpointKeys(checkpoint, "roberta");
+  }
+  /// A model without numbers; `keys` are those of the file that will give them.
+  static Model unloaded(const RobertaConfig& config, const auto& /*keys*/) {
+    return Model(config, Initializer::none());
+  }
+  void finish_loading() {}
+
+  RobertaModel<Scalar> roberta_;
+
+ private:
+  static Model from_packed(const PackedFile& file) {
+    const RobertaConfig config = RobertaConfig::from_packed(file);
+    check_architecture(file, config, Model::suffix);
+    Model model = Model::unloaded(config, file);
+    if (file.contains("roberta.pooler.dense.weight")) {
+      model.roberta_.add_pooler(Initializer::none());
+    }
+    load_packed(model, file);
+    return model;
+  }
+
+  Model& self() noexcept { return static_cast<Model&>(*this); }
+  const Model& self() const noexcept { return static_cast<const Model&>(*this); }
+
+  LoadReport report_;
+};
+
+/// What the language models share: logits over the vocabulary, from hidden states h by
 /// norm(gelu(dense(h))) E^T + bias, where E are the word embeddings unless the checkpoint unties
-/// it.
-template <class Scalar>
-class RobertaForMaskedLM {
+/// it. Where `tie_word_embeddings` is true, the decoder is the word embeddings unless the file
+/// holds another one, as in transformers 5.
+template <class Scalar, class Model>
+class RobertaLanguageModel : public RobertaPreTrainedModel<Scalar, Model> {
+  using Base = RobertaPreTrainedModel<Scalar, Model>;
+  friend Base;
+
  public:
   /// A model with fresh weights. Throws ConfigError.
-  explicit RobertaForMaskedLM(const RobertaConfig& config)
-      : RobertaForMaskedLM(config, Initializer(0, config.initializer_range)) {}
-  RobertaForMaskedLM(const RobertaConfig& config, const Initializer& init)
-      : roberta_(config, /*pooler=*/false, init),
+  explicit RobertaLanguageModel(const RobertaConfig& config)
+      : RobertaLanguageModel(config, Initializer(0, config.initializer_range)) {}
+  RobertaLanguageModel(const RobertaConfig& config, const Initializer& init)
+      : Base(config, /*pooler=*/false, init),
         dense_(config.hidden_size, config.hidden_size, init),
         norm_(config.hidden_size, config.layer_norm_eps, init),
         bias_(init.constant<Scalar>({config.vocab_size}, 0)) {
@@ -294,55 +431,8 @@ class RobertaForMaskedLM {
     }
   }
 
-  /// Loads a published folder or maps a packed file. Where `tie_word_embeddings` is true, the
-  /// decoder is the word embeddings unless the file holds another one, as in transformers 5.
-  /// Throws IoError, FormatError or ConfigError.
-  [[nodiscard]] static RobertaForMaskedLM from_pretrained(const std::string& path,
-                                                          const LoadOptions& options = {}) {
-    if (is_file(path)) return from_packed(open_packed<Scalar>(path, options));
-    const RobertaConfig config = RobertaConfig::from_pretrained(path);
-    const Checkpoint checkpoint = Checkpoint::open(path);
-    const CheckpointKeys keys = keys_of(config, checkpoint);
-    RobertaForMaskedLM model = unloaded(config, keys);
-    model.report_ = load_parameters(model, keys, options, config.initializer_range);
-    if (config.tie_word_embeddings) model.tie_equal_parts();
-    if (!model.bias_) model.bias_.emplace(Tensor<Scalar>::zeros({config.vocab_size}));
-    pack_as_asked(model, options, checkpoint);
-    return model;
-  }
-
-  /// As RobertaModel::pack. Word embeddings that are the decoder too keep their numbers.
-  void pack(ThreadPool& threads, Precision precision) {
-    roberta_.pack(threads, precision);
-    dense_.pack(threads, precision);
-    if (decoder_weight_) {
-      pack_weight(threads, precision, *decoder_weight_, &norm_);
-      decoder_weight_->release();
-    } else {
-      pack_weight(threads, precision, roberta_.word_embeddings().weight(), &norm_);
-    }
-  }
-
-  /// How a checkpoint's names and shapes fit the configuration; loads nothing.
-  [[nodiscard]] static KeyMatch match(const RobertaConfig& config, const Checkpoint& checkpoint) {
-    const CheckpointKeys keys = keys_of(config, checkpoint);
-    const RobertaForMaskedLM model = unloaded(config, keys);
-    return match_keys(model, keys);
-  }
-
-  /// Writes config.json and model.safetensors, which transformers loads.
-  void save_pretrained(const std::string& folder) const {
-    save_model(*this, config().saved_as("ForMaskedLM", saved_dtype<Scalar>), folder);
-  }
-  /// Writes a model that was packed as one file, which from_pretrained maps.
-  void save_packed(const std::string& path) const {
-    eigenformer::save_packed(*this, config().saved_as("ForMaskedLM", saved_dtype<Scalar>), path);
-  }
-
-  /// Logits of every token, `[tokens, vocab]`.
-  [[nodiscard]] Tensor<Scalar> operator()(Context& cx, const Batch& batch) const {
-    return head(cx, roberta_(cx, batch));
-  }
+  /// (cx, batch): logits of every token, `[tokens, vocab]`.
+  using Base::operator();
 
   /// Logits of the tokens at `positions` (rows of the packed batch) alone, `[positions, vocab]`:
   /// the others never meet the vocabulary. Throws ShapeError for a position outside the batch.
@@ -365,12 +455,7 @@ class RobertaForMaskedLM {
     return linear(cx, transformed, weight, bias);
   }
 
-  [[nodiscard]] const RobertaModel<Scalar>& roberta() const noexcept { return roberta_; }
-  [[nodiscard]] const RobertaConfig& config() const noexcept { return roberta_.config(); }
-  [[nodiscard]] const LoadReport& load_report() const noexcept { return report_; }
-
-  static void visit(auto& self, auto&& f) {
-    f("roberta", self.roberta_);
+  static void visit_head(auto& self, auto&& f) {
     f("lm_head.dense", self.dense_);
     f("lm_head.layer_norm", self.norm_);
     f("lm_head.bias", self.bias_);
@@ -385,17 +470,22 @@ class RobertaForMaskedLM {
   }
 
  private:
-  static RobertaForMaskedLM from_packed(const PackedFile& file) {
-    const RobertaConfig config = RobertaConfig::from_packed(file);
-    check_architecture(file, config, "ForMaskedLM");
-    RobertaForMaskedLM model = unloaded(config, file);
-    load_packed(model, file);
-    return model;
+  using Base::roberta_;
+
+  /// Word embeddings that are the decoder too keep their numbers.
+  void pack_head(ThreadPool& threads, Precision precision) {
+    dense_.pack(threads, precision);
+    if (decoder_weight_) {
+      pack_weight(threads, precision, *decoder_weight_, &norm_);
+      decoder_weight_->release();
+    } else {
+      pack_weight(threads, precision, roberta_.word_embeddings().weight(), &norm_);
+    }
   }
 
   /// The keys of a checkpoint in which a tied decoder may stand for what it is tied to.
   static CheckpointKeys keys_of(const RobertaConfig& config, const Checkpoint& checkpoint) {
-    CheckpointKeys keys(checkpoint, "roberta");
+    CheckpointKeys keys = Base::keys_of(config, checkpoint);
     if (config.tie_word_embeddings) {
       keys.substitute("embeddings.word_embeddings.weight", "lm_head.decoder.weight");
       keys.substitute("lm_head.bias", "lm_head.decoder.bias");
@@ -403,9 +493,9 @@ class RobertaForMaskedLM {
     return keys;
   }
 
-  /// A model without numbers, whose decoder is tied or not as config.json and the names say.
-  static RobertaForMaskedLM unloaded(const RobertaConfig& config, const auto& keys) {
-    RobertaForMaskedLM model(config, Initializer::none());
+  /// The decoder is tied or not as config.json and the names say.
+  static Model unloaded(const RobertaConfig& config, const auto& keys) {
+    Model model(config, Initializer::none());
     if (config.tie_word_embeddings) {
       if (keys.contains("lm_head.decoder.weight")) {
         model.decoder_weight_.emplace(Shape{config.vocab_size, config.hidden_size});
@@ -419,24 +509,34 @@ class RobertaForMaskedLM {
     return model;
   }
 
-  /// Drops a decoder of its own that equals what it would be tied to.
-  void tie_equal_parts() {
+  /// Drops a tied decoder of its own that equals what it would be tied to. An untied one leaves
+  /// lm_head.bias unused, but transformers expects it in a file.
+  void finish_loading() {
     const auto equal = [](const Parameter<Scalar>& a, const Parameter<Scalar>& b) {
       return (a.value().array() == b.value().array()).all();
     };
-    if (decoder_weight_ && equal(*decoder_weight_, roberta_.word_embeddings().weight())) {
-      decoder_weight_.reset();
+    if (this->config().tie_word_embeddings) {
+      if (decoder_weight_ && equal(*decoder_weight_, roberta_.word_embeddings().weight())) {
+        decoder_weight_.reset();
+      }
+      if (decoder_bias_ && equal(*decoder_bias_, *bias_)) decoder_bias_.reset();
     }
-    if (decoder_bias_ && equal(*decoder_bias_, *bias_)) decoder_bias_.reset();
+    if (!bias_) bias_.emplace(Tensor<Scalar>::zeros({this->config().vocab_size}));
   }
 
-  RobertaModel<Scalar> roberta_;
   Linear<Scalar> dense_;
   LayerNorm<Scalar> norm_;
   std::optional<Parameter<Scalar>> bias_;            // [vocab]; not used by an untied decoder
   std::optional<Parameter<Scalar>> decoder_weight_;  // [vocab, hidden]; none: tied
   std::optional<Parameter<Scalar>> decoder_bias_;    // [vocab]; none: tied
-  LoadReport report_;
+};
+
+/// The masked language model: which token stands at a mask.
+template <class Scalar>
+class RobertaForMaskedLM : public RobertaLanguageModel<Scalar, RobertaForMaskedLM<Scalar>> {
+ public:
+  static constexpr std::string_view suffix = "ForMaskedLM";
+  using RobertaLanguageModel<Scalar, RobertaForMaskedLM>::RobertaLanguageModel;
 };
 
 }  // namespace eigenformer

@@ -53,7 +53,7 @@ struct RobertaConfig {
   bool tie_word_embeddings = true;                   ///< the decoder is the word embedding
   std::string position_embedding_type = "absolute";  ///< no other is supported
 
-  bool is_decoder = false;            ///< true is refused: these models are encoders
+  bool is_decoder = false;            ///< attention is causal
   bool add_cross_attention = false;   ///< true is refused
   bool is_encoder_decoder = false;    ///< kept, no effect
   bool use_cache = true;              ///< kept, no effect
@@ -92,19 +92,26 @@ struct RobertaConfig {
     return classifier_dropout.value_or(hidden_dropout_prob);
   }
 
+  /// The number of labels of a classifier; throws ConfigError where there is none.
+  [[nodiscard]] Index labels() const {
+    check<ConfigError>(num_labels > 0, "'num_labels' is 0; a classifier needs 1 or more");
+    return num_labels;
+  }
+
   /// What class `id` is called; `LABEL_<id>` where the file does not say.
   [[nodiscard]] std::string label(Index id) const {
     const auto found = id2label.find(id);
     return found != id2label.end() ? found->second : concat("LABEL_", id);
   }
 
+  /// What the names of transformers' model classes begin with.
+  static constexpr std::string_view families[] = {"Roberta", "XLMRoberta", "Camembert"};
+
   /// What transformers calls a model class of this family: class_name("ForMaskedLM") is
   /// "CamembertForMaskedLM" where model_type is "camembert".
   [[nodiscard]] std::string class_name(std::string_view suffix) const {
-    const std::string_view family = model_type == "xlm-roberta" ? "XLMRoberta"
-                                    : model_type == "camembert" ? "Camembert"
-                                                                : "Roberta";
-    return concat(family, suffix);
+    const int family = model_type == "xlm-roberta" ? 1 : model_type == "camembert" ? 2 : 0;
+    return concat(families[family], suffix);
   }
 
   /// The names of the keys that no model uses.
@@ -193,9 +200,6 @@ struct RobertaConfig {
     if (position_embedding_type != "absolute") {
       refuse("position_embedding_type", position_embedding_type,
              "absolute: relative positions are not supported");
-    }
-    if (is_decoder) {
-      refuse("is_decoder", true, "false: a RoBERTa decoder (causal attention) is not supported");
     }
     if (add_cross_attention) {
       refuse("add_cross_attention", true, "false: cross-attention in RoBERTa is not supported");

@@ -92,6 +92,8 @@ class MultiHeadAttention {
   [[nodiscard]] Tensor<Scalar> operator()(Context& cx, const Tensor<Scalar>& x,
                                           const Sequences& sequences,
                                           std::span<const Index> rows) const {
+    // What a query sees depends on its place among the keys, which rows alone do not tell.
+    if (options_.causal) return gather_rows(cx, (*this)(cx, x, sequences), rows);
     const Tensor<Scalar> projected = query_key_value_(cx, x);  // [tokens, 3 * hidden]
     const Tensor<Scalar> query = gather_rows(cx, part(cx, projected, 0), rows);  // [rows, hidden]
     const std::array<Index, 2> one_text{0, x.size(0)};

@@ -17,6 +17,7 @@ struct EncoderLayerOptions {
   double norm_eps = 1e-12;
   double dropout = 0;            ///< of both sub-layers' outputs
   double attention_dropout = 0;  ///< of the attention probabilities
+  bool causal = false;           ///< tokens see no later ones
 };
 
 /// Names of the layer's parts in a file; the defaults are those of BERT and RoBERTa.
@@ -35,7 +36,8 @@ class EncoderLayer {
   explicit EncoderLayer(const EncoderLayerOptions& options, const Initializer& init = {})
       : attention_({.hidden = options.hidden,
                     .heads = options.heads,
-                    .dropout = options.attention_dropout},
+                    .dropout = options.attention_dropout,
+                    .causal = options.causal},
                    init),
         attention_norm_(options.hidden, options.norm_eps, init),
         feed_forward_({.hidden = options.hidden,

@@ -9,10 +9,16 @@
 
 namespace eigenformer {
 
-/// A view under another shape, as Tensor::reshape, with a gradient.
+/// The same numbers under another shape, with a gradient: a view, or a copy where `x` has gaps.
+/// Mirrors torch.reshape.
 template <class Scalar>
 [[nodiscard]] Tensor<Scalar> reshape(Context& cx, const Tensor<Scalar>& x, const Shape& shape) {
-  Tensor<Scalar> y = x.detach().reshape(shape);
+  Tensor<Scalar> whole = x.detach();
+  if (!x.contiguous()) {
+    whole = cx.empty<Scalar>(x.shape());
+    whole.copy_from(x);
+  }
+  Tensor<Scalar> y = whole.reshape(shape);
   if (Tape<Scalar>* tape = tracking<Scalar>(cx, x)) {
     tape->record(cx, y, [x](auto& pass, const Tensor<Scalar>& dy) {
       pass.add(x, (dy.contiguous() ? dy : dy.clone()).reshape(x.shape()));

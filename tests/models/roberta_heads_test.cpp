@@ -1,0 +1,612 @@
+// RoBERTa's heads against Hugging Face transformers in float64: outputs, losses, and the gradients
+// of every parameter; what loading, saving and packing do with them; and which class a folder asks
+// for.
+#include <algorithm>
+#include <cmath>
+#include <functional>
+#include <optional>
+#include <set>
+#include <string>
+#include <type_traits>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "eigenformer/models/auto_model.hpp"
+
+#include "fixture.hpp"
+
+namespace eigenformer {
+namespace {
+
+using testing_models::ChangedFixture;
+using testing_models::Difference;
+using testing_models::difference;
+using testing_models::Fixture;
+using testing_models::fixture_folder;
+using testing_models::fixture_names;
+using testing_models::same_bits;
+using testing_models::StoredTensors;
+using testing_models::TemporaryFolder;
+using testing_models::tokens_difference;
+
+template <class Scalar>
+constexpr double tolerance = sizeof(Scalar) == sizeof(double) ? 1e-12 : 1e-5;
+constexpr double gradient_tolerance = 1e-9;
+
+/// The message of the exception of type `Exception` that `function` throws.
+template <class Exception, class Function>
+std::string message_of(Function&& function) {
+  try {
+    function();
+  } catch (const Exception& problem) {
+    return problem.what();
+  }
+  ADD_FAILURE() << "nothing was thrown";
+  return "";
+}
+
+void expect_parts(const std::string& message, const std::vector<std::string>& parts) {
+  for (const std::string& part : parts) {
+    EXPECT_NE(message.find(part), std::string::npos) << "'" << part << "' in: " << message;
+  }
+}
+
+/// Calls f(model) with the fixture's model, which must not be a bare encoder.
+template <class Scalar, class Function>
+void with_head(const std::string& path, const LoadOptions& options, Function&& f) {
+  with_model<Scalar>(path, options, [&](const auto& model) {
+    if constexpr (requires { model.roberta(); })
+      f(model);
+    else
+      FAIL() << path << " has no head";
+  });
+}
+
+// ---- Outputs ----
+
+/// All that a head computes, one after the other.
+template <class Scalar>
+std::vector<Tensor<Scalar>> parts(const Tensor<Scalar>& logits) {
+  return {logits};
+}
+template <class Scalar>
+std::vector<Tensor<Scalar>> parts(const QuestionAnsweringOutput<Scalar>& output) {
+  return {output.start_logits, output.end_logits};
+}
+
+/// The head's outputs against those in the fixture.
+template <class Scalar, class Output>
+void expect_outputs(const Output& output, bool of_texts, const Fixture& fixture) {
+  const std::vector<Tensor<Scalar>> found = parts(output);
+  for (std::size_t i = 0; i < found.size(); ++i) {
+    const std::string name = found.size() == 1 ? "logits" : i == 0 ? "start_logits" : "end_logits";
+    const Difference off = of_texts ? difference(found[i], fixture.values(name))
+                                    : tokens_difference(found[i], fixture, name);
+    EXPECT_LE(off.relative(), tolerance<Scalar>) << name;
+  }
+}
+
+template <class Scalar>
+void check_outputs(const Fixture& fixture) {
+  with_head<Scalar>(fixture.folder, {}, [&]<class Model>(const Model& model) {
+    EXPECT_EQ(model.config().class_name(Model::suffix), fixture.note("class"));
+    EXPECT_TRUE(model.load_report().missing.empty() && model.load_report().unexpected.empty());
+    Context cx(2);
+    const auto output = model(cx, fixture.batch);
+    expect_outputs<Scalar>(output, Model::reads_first_tokens, fixture);
+    const Tensor<Scalar> hidden = model.roberta()(cx, fixture.batch);
+    expect_outputs<Scalar>(model.outputs(cx, fixture.batch, hidden), Model::reads_first_tokens,
+                           fixture);
+    if constexpr (requires { model(cx, fixture.batch, Index{1}); }) {
+      const Index choices = std::stoi(fixture.note("choices"));
+      const Tensor<Scalar> chosen = model(cx, fixture.batch, choices);
+      EXPECT_EQ(chosen.shape(), Shape({fixture.rows / choices, choices}));
+      expect_outputs<Scalar>(chosen, true, fixture);
+    }
+  });
+}
+
+class RobertaHeadsParity : public ::testing::TestWithParam<std::string> {};
+
+TEST_P(RobertaHeadsParity, OutputsInDouble) { check_outputs<double>(Fixture(GetParam())); }
+TEST_P(RobertaHeadsParity, OutputsInFloat) { check_outputs<float>(Fixture(GetParam())); }
+
+/// A row of a causal model depends on its place, also where rows are asked for by themselves.
+TEST_P(RobertaHeadsParity, SomeRowsAreThoseOfAll) {
+  const Fixture fixture(GetParam());
+  const auto model = RobertaModel<double>::from_pretrained(fixture.folder);
+  Context cx(1);
+  const Tensor<double> all = model(cx, fixture.batch);
+  const std::vector<Index> rows = {0, fixture.batch.tokens() / 2, fixture.batch.tokens() - 1};
+  const Tensor<double> some = model(cx, fixture.batch, rows);
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    const auto at = static_cast<Index>(i);
+    const double off =
+        (some.rows(at, at + 1).array() - all.rows(rows[i], rows[i] + 1).array()).abs().maxCoeff();
+    EXPECT_LE(off, 1e-12) << "row " << rows[i];
+  }
+}
+
+// ---- Losses ----
+
+/// A fixture's labels for each token, `[rows, length]`, packed.
+std::vector<TokenId> packed_labels(const Fixture& fixture) {
+  const std::vector<TokenId> padded = fixture.ids("labels");
+  std::vector<TokenId> packed;
+  for (Index row = 0; row < fixture.rows; ++row) {
+    const auto begin = padded.begin() + row * fixture.length;
+    packed.insert(packed.end(), begin, begin + fixture.batch.segment(row).size());
+  }
+  return packed;
+}
+
+using S = double;
+Tensor<S> loss_of(Context& cx, const RobertaForSequenceClassification<S>& model,
+                  const Fixture& fixture) {
+  const Tensor<S> logits = model(cx, fixture.batch);
+  if (model.config().problem_type.value_or("") != "regression" &&
+      model.config().problem_type.value_or("") != "multi_label_classification" &&
+      model.config().num_labels > 1) {
+    return model.loss(cx, logits, fixture.ids("labels"));
+  }
+  const std::vector<double> values = fixture.values("labels");
+  Tensor<S> targets(Shape{static_cast<Index>(values.size())});
+  std::copy(values.begin(), values.end(), targets.data());
+  if (model.config().num_labels > 1) targets = targets.reshape(logits.shape());
+  return model.loss(cx, logits, targets);
+}
+Tensor<S> loss_of(Context& cx, const RobertaForTokenClassification<S>& model,
+                  const Fixture& fixture) {
+  return model.loss(cx, model(cx, fixture.batch), packed_labels(fixture));
+}
+Tensor<S> loss_of(Context& cx, const RobertaForQuestionAnswering<S>& model,
+                  const Fixture& fixture) {
+  return model.loss(cx, model(cx, fixture.batch), fixture.batch, fixture.ids("start_positions"),
+                    fixture.ids("end_positions"));
+}
+Tensor<S> loss_of(Context& cx, const RobertaForMultipleChoice<S>& model, const Fixture& fixture) {
+  const Tensor<S> logits = model(cx, fixture.batch, std::stoi(fixture.note("choices")));
+  return model.loss(cx, logits, fixture.ids("labels"));
+}
+Tensor<S> loss_of(Context& cx, const RobertaForCausalLM<S>& model, const Fixture& fixture) {
+  return model.loss(cx, model(cx, fixture.batch), fixture.batch, packed_labels(fixture));
+}
+
+TEST_P(RobertaHeadsParity, LossAndGradients) {
+  const Fixture fixture(GetParam());
+  if (!fixture.has("loss")) return;
+  with_head<S>(fixture.folder, {}, [&]<class Model>(const Model& model) {
+    if constexpr (!std::is_same_v<Model, RobertaForMaskedLM<S>>) {
+      Context cx(1);
+      Tape<S> tape;
+      cx.tape = &tape;
+      const Tensor<S> loss = loss_of(cx, model, fixture);
+      EXPECT_LE(difference(loss, fixture.values("loss")).relative(), 1e-12);
+      const Gradients<S> gradients = tape.backward(loss);
+      for_each_parameter(model, [&](const auto& named) {
+        if (named.tied) return;
+        const std::string name = "gradients." + std::string(named.name);
+        const Tensor<S>* whole = gradients.find(named.parameter.value());
+        ASSERT_EQ(whole != nullptr, fixture.has(name)) << name;
+        if (whole == nullptr) return;
+        const Tensor<S> gradient = named.whole() ? *whole : whole->rows(named.begin, named.end);
+        EXPECT_EQ(gradient.shape(), named.shape()) << name;
+        // A bias that shifts all logits of a softmax alike has no gradient but rounding errors.
+        const std::vector<double> expected = fixture.values(name);
+        const bool shift =
+            std::ranges::all_of(expected, [](double x) { return std::abs(x) < 1e-13; });
+        if (shift)
+          EXPECT_LE(gradient.array().abs().maxCoeff(), 1e-13) << name;
+        else
+          EXPECT_LE(difference(gradient, expected).relative(), gradient_tolerance) << name;
+      });
+    }
+  });
+}
+
+std::vector<std::string> names_with_heads() {
+  std::vector<std::string> names;
+  for (const std::string& name : fixture_names()) {
+    if (Fixture(name).other_head()) names.push_back(name);
+  }
+  return names;
+}
+
+INSTANTIATE_TEST_SUITE_P(Fixtures, RobertaHeadsParity, ::testing::ValuesIn(names_with_heads()),
+                         [](const auto& instance) { return instance.param; });
+
+TEST(RobertaHeads, EachHasAFixtureWithALoss) {
+  std::set<std::string> heads;
+  for (const std::string& name : names_with_heads()) {
+    const Fixture fixture(name);
+    const std::string model = fixture.note("class");
+    if (fixture.has("loss")) heads.insert(model.substr(model.find("For")));
+  }
+  EXPECT_EQ(heads.size(), 5u);
+}
+
+/// The fixture's model as another configuration has it.
+template <class Model>
+Model with_config(const std::string& name, const std::function<void(RobertaConfig&)>& change) {
+  const std::string folder = fixture_folder(name);
+  RobertaConfig config = RobertaConfig::from_pretrained(folder);
+  change(config);
+  return Model::from_pretrained(folder, config, {});
+}
+
+TEST(RobertaHeads, LossesAskForTheirKindOfLabel) {
+  using Model = RobertaForSequenceClassification<double>;
+  Context cx(1);
+  const std::vector<TokenId> labels = {0, 0, 0};
+  const Tensor<double> numbers = Tensor<double>::zeros({3, 3});
+  const Fixture fixture("sequence_single_label");
+  const auto typed = [](const std::string& type) {
+    return with_config<Model>("sequence_single_label",
+                              [&](RobertaConfig& config) { config.problem_type = type; });
+  };
+  const Model guesses = Model::from_pretrained(fixture.folder);
+  const Tensor<double> logits = guesses(cx, fixture.batch);
+  EXPECT_TRUE(same_bits(guesses.loss(cx, logits, labels), cross_entropy(cx, logits, labels)));
+  EXPECT_TRUE(
+      same_bits(guesses.loss(cx, logits, numbers), binary_cross_entropy(cx, logits, numbers)));
+  EXPECT_TRUE(same_bits(typed("regression").loss(cx, logits, numbers),
+                        mean_squared_error(cx, logits, numbers)));
+  for (const char* type : {"regression", "multi_label_classification"}) {
+    expect_parts(message_of<ConfigError>([&] { (void)typed(type).loss(cx, logits, labels); }),
+                 {"problem_type", type});
+  }
+  expect_parts(message_of<ConfigError>(
+                   [&] { (void)typed("single_label_classification").loss(cx, logits, numbers); }),
+               {"problem_type", "single_label_classification"});
+  const Model regression = Model::from_pretrained(fixture_folder("sequence_regression"));
+  EXPECT_THROW((void)regression.loss(cx, Tensor<double>::zeros({3, 1}), labels), ConfigError);
+  EXPECT_THROW((void)regression.loss(cx, Tensor<double>::zeros({3, 1}), numbers), ShapeError);
+}
+
+TEST(RobertaHeads, LossesCheckTheirSizes) {
+  Context cx(1);
+  const Fixture fixture("question_padded");  // texts of 5, 3 and 1 tokens
+  const auto answering = RobertaForQuestionAnswering<double>::from_pretrained(fixture.folder);
+  const auto output = answering(cx, fixture.batch);
+  const auto loss = [&](const std::vector<TokenId>& starts) {
+    return answering.loss(cx, output, fixture.batch, starts, {{0, 0, 0}}).item();
+  };
+  EXPECT_EQ(loss({4, -3, 7}), loss({4, 0, 1}));  // below 0 is 0, beyond its own text nothing
+  EXPECT_NE(loss({4, 0, 0}), loss({4, 0, 1}));
+  expect_parts(message_of<ShapeError>([&] { (void)loss({5, 3, 1}); }), {"3 positions", "beyond"});
+  expect_parts(message_of<ShapeError>([&] { (void)loss({0, 0}); }), {"2 positions for 3 texts"});
+
+  const Fixture text("causal");
+  const auto causal = RobertaForCausalLM<double>::from_pretrained(text.folder);
+  const Tensor<double> logits = causal(cx, text.batch);
+  EXPECT_THROW((void)causal.loss(cx, logits, text.batch, {{1, 2}}), ShapeError);
+  Batch gap;  // an empty text has no next token
+  gap.add({});
+  gap.add(std::vector<TokenId>{0, 5, 2});
+  gap.add({});
+  EXPECT_GT(causal.loss(cx, causal(cx, gap), gap, gap.ids).item(), 0);
+}
+
+TEST(RobertaHeads, BatchesAreChecked) {
+  Context cx(1);
+  const Fixture fixture("multiple_choice");  // 6 texts
+  const auto model = RobertaForMultipleChoice<float>::from_pretrained(fixture.folder);
+  for (const Index choices : {0, 4, -1}) {
+    expect_parts(message_of<ShapeError>([&] { (void)model(cx, fixture.batch, choices); }),
+                 {"6 texts", std::to_string(choices) + " choices"});
+  }
+  EXPECT_EQ(model(cx, Batch(), 3).shape(), Shape({0, 3}));
+  Batch gap;
+  gap.add(std::vector<TokenId>{0, 2});
+  gap.add({});
+  expect_parts(message_of<ShapeError>([&] { (void)model(cx, gap, 2); }), {"text 1"});
+  Batch broken = fixture.batch;
+  broken.offsets.clear();
+  EXPECT_THROW((void)model(cx, broken), ShapeError);
+}
+
+/// Classifiers drop by classifier_dropout, else by hidden_dropout_prob; multiple choice by the
+/// latter.
+TEST(RobertaHeads, DropoutFollowsTheConfiguration) {
+  const auto drops = [](const std::string& name, double hidden, std::optional<double> classifier) {
+    bool dropped = false;
+    RobertaConfig config = RobertaConfig::from_pretrained(fixture_folder(name));
+    config.num_hidden_layers = 0;  // leaves the embeddings' dropout, of the hidden states
+    config.hidden_dropout_prob = hidden;
+    config.classifier_dropout = classifier;
+    with_model_class<double>(
+        fixture_folder(name), [&]<class Model>(std::type_identity<Model>, const RobertaConfig&) {
+          if constexpr (requires(const Model& model) { model.roberta(); }) {
+            const Model model(config);
+            const Fixture fixture(name);
+            Context cx(1);
+            const Tensor<double> hidden_states = model.roberta()(cx, fixture.batch);
+            const auto before = parts(model.outputs(cx, fixture.batch, hidden_states));
+            DropoutGenerator generator(1);
+            cx.dropout = &generator;
+            const auto after = parts(model.outputs(cx, fixture.batch, hidden_states));
+            dropped = !same_bits(before[0], after[0]);
+          }
+        });
+    return dropped;
+  };
+  for (const char* name : {"sequence_single_label", "token_holes"}) {
+    EXPECT_TRUE(drops(name, 0, 0.5)) << name;
+    EXPECT_TRUE(drops(name, 0.5, {})) << name;
+    EXPECT_FALSE(drops(name, 0.5, 0)) << name;
+  }
+  EXPECT_TRUE(drops("multiple_choice", 0.5, 0));
+  EXPECT_FALSE(drops("multiple_choice", 0, 0.5));
+  EXPECT_FALSE(drops("question_answering", 0.5, 0.5));
+}
+
+// ---- Files ----
+
+std::vector<std::string> sorted_names(const std::string& folder) {
+  std::vector<std::string> names = Checkpoint::open(folder).names();
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+TEST(RobertaHeadFiles, AreSavedAsTransformersSavesThem) {
+  Context cx(1);
+  for (const std::string& name : names_with_heads()) {
+    SCOPED_TRACE(name);
+    const Fixture fixture(name);
+    with_head<float>(fixture.folder, {}, [&]<class Model>(const Model& model) {
+      const TemporaryFolder folder;
+      model.save_pretrained(folder.path());
+      EXPECT_EQ(sorted_names(folder.path()), sorted_names(fixture.folder));
+      const RobertaConfig config = RobertaConfig::from_pretrained(folder.path());
+      EXPECT_EQ(config.architectures, std::vector{fixture.note("class")});
+      const RobertaConfig before = RobertaConfig::from_pretrained(fixture.folder);
+      EXPECT_EQ(config.num_labels, before.num_labels);
+      EXPECT_EQ(config.id2label, before.id2label);
+      EXPECT_EQ(config.label2id, before.label2id);
+      EXPECT_EQ(config.is_decoder, before.is_decoder);
+      EXPECT_EQ(config.problem_type, before.problem_type);
+      EXPECT_EQ(config.classifier_dropout, before.classifier_dropout);
+      const Model again = Model::from_pretrained(folder.path());
+      const auto expected = parts(model(cx, fixture.batch));
+      const auto found = parts(again(cx, fixture.batch));
+      for (std::size_t i = 0; i < found.size(); ++i) EXPECT_TRUE(same_bits(found[i], expected[i]));
+    });
+  }
+}
+
+TEST(RobertaHeadFiles, PackedGiveTheSameBits) {
+  Context cx(1);
+  for (const std::string& name : names_with_heads()) {
+    const Fixture fixture(name);
+    for (const Precision precision : {Precision::full, Precision::bf16, Precision::int8}) {
+      SCOPED_TRACE(concat(name, " ", name_of(precision)));
+      const LoadOptions options{.precision = precision, .pack = true};
+      with_head<float>(fixture.folder, options, [&]<class Model>(const Model& model) {
+        const TemporaryFolder folder;
+        const std::string path = folder / "model.packed";
+        model.save_packed(path);
+        bool opened = false;
+        with_model<float>(path, {}, [&]<class Found>(const Found& found) {
+          if constexpr (std::is_same_v<Found, Model>) {
+            opened = true;
+            const auto expected = parts(model(cx, fixture.batch));
+            const auto got = parts(found(cx, fixture.batch));
+            for (std::size_t i = 0; i < got.size(); ++i) {
+              EXPECT_TRUE(same_bits(got[i], expected[i]));
+            }
+          }
+        });
+        EXPECT_TRUE(opened);
+        const auto encoder = RobertaModel<float>::from_pretrained(path);
+        EXPECT_TRUE(same_bits(encoder(cx, fixture.batch), model.roberta()(cx, fixture.batch)));
+        EXPECT_EQ(encoder.pooler().has_value(), fixture.has("pooler_output"));
+        expect_parts(message_of<FormatError>(
+                         [&] { (void)RobertaForMaskedLM<float>::from_pretrained(path); }),
+                     {path, "holds " + fixture.note("class"), "ForMaskedLM"});
+      });
+    }
+  }
+}
+
+/// Every tensor of the file, left out on its own, is missed by name.
+TEST(RobertaHeadFiles, EveryTensorIsNeeded) {
+  for (const std::string name : {"sequence_single_label", "token_holes", "question_answering",
+                                 "multiple_choice", "causal"}) {
+    for (const std::string& tensor : Checkpoint::open(fixture_folder(name)).names()) {
+      const ChangedFixture changed(name,
+                                   [&](Json&, StoredTensors& tensors) { tensors.erase(tensor); });
+      expect_parts(message_of<FormatError>(
+                       [&] { with_model<double>(changed.path(), {}, [](const auto&) {}); }),
+                   {changed.path(), "missing", tensor});
+    }
+  }
+}
+
+TEST(RobertaHeadFiles, LabelsMustFitTheTensors) {
+  struct Change {
+    std::string fixture;
+    Index labels;
+    std::vector<std::string> parts;
+  };
+  const std::vector<Change> changes = {
+      {"sequence_single_label",
+       4,
+       {"classifier.out_proj.weight is [3, 8]", "[4, 8]", "classifier.out_proj.bias"}},
+      {"token_holes", 4, {"classifier.weight is [5, 8]", "[4, 8]", "classifier.bias is [5]"}},
+      {"token_holes", 0, {"'num_labels' is 0"}},
+      {"sequence_regression", 0, {"'num_labels' is 0"}},
+      {"question_answering", 3, {"'num_labels' is 3", "2"}},
+  };
+  for (const Change& change : changes) {
+    const ChangedFixture changed(change.fixture, [&](Json& config, StoredTensors&) {
+      config.erase("id2label");
+      config.erase("label2id");
+      config["num_labels"] = change.labels;
+    });
+    expect_parts(
+        message_of<Error>([&] { with_model<double>(changed.path(), {}, [](const auto&) {}); }),
+        change.parts);
+  }
+  const ChangedFixture narrow("multiple_choice", [](Json&, StoredTensors& tensors) {
+    tensors["classifier.weight"] = tensors.at("roberta.pooler.dense.weight");
+  });
+  expect_parts(
+      message_of<FormatError>([&] { with_model<double>(narrow.path(), {}, [](const auto&) {}); }),
+      {"classifier.weight is [8, 8]", "[1, 8]"});
+}
+
+TEST(RobertaHeadFiles, CrossAttentionIsRefusedByName) {
+  const ChangedFixture configured(
+      "causal", [](Json& config, StoredTensors&) { config["add_cross_attention"] = true; });
+  expect_parts(message_of<ConfigError>(
+                   [&] { (void)RobertaForCausalLM<float>::from_pretrained(configured.path()); }),
+               {"'add_cross_attention' is true"});
+  const std::string name = "roberta.encoder.layer.0.crossattention.self.query.weight";
+  const ChangedFixture held("causal", [&](Json&, StoredTensors& tensors) {
+    tensors[name] = tensors.at("roberta.encoder.layer.0.attention.self.query.weight");
+  });
+  expect_parts(message_of<FormatError>(
+                   [&] { (void)RobertaForCausalLM<float>::from_pretrained(held.path()); }),
+               {"not in the model", name});
+}
+
+// ---- Heads that a checkpoint lacks ----
+
+template <class Model>
+void expect_fresh(const std::string& fixture, const std::vector<std::string>& missing) {
+  const std::string folder = fixture_folder(fixture);
+  expect_parts(message_of<FormatError>([&] { (void)Model::from_pretrained(folder); }),
+               {folder, "missing: " + missing[0], "initialize_missing_head"});
+  const Model model = Model::from_pretrained(folder, {.initialize_missing_head = true});
+  EXPECT_EQ(model.load_report().missing, missing);
+  Context cx(1);
+  const Fixture inputs(fixture);
+  for (const auto& part : parts(model(cx, inputs.batch))) {
+    EXPECT_TRUE(part.array().isFinite().all());
+  }
+  const auto encoder = RobertaModel<float>::from_pretrained(folder);
+  EXPECT_TRUE(same_bits(model.roberta()(cx, inputs.batch), encoder(cx, inputs.batch)));
+}
+
+TEST(RobertaHeadFiles, AHeadOnABaseModelIsMadeOnRequest) {
+  const std::vector<std::string> classifier = {"classifier.weight", "classifier.bias"};
+  for (const char* base : {"base_pooler", "xlm_roberta", "mlm_gelu", "bf16"}) {
+    SCOPED_TRACE(base);
+    expect_fresh<RobertaForSequenceClassification<float>>(
+        base, {"classifier.dense.weight", "classifier.dense.bias", "classifier.out_proj.weight",
+               "classifier.out_proj.bias"});
+    expect_fresh<RobertaForTokenClassification<float>>(base, classifier);
+    expect_fresh<RobertaForQuestionAnswering<float>>(base,
+                                                     {"qa_outputs.weight", "qa_outputs.bias"});
+  }
+  expect_fresh<RobertaForMultipleChoice<float>>("base_pooler", classifier);
+  expect_fresh<RobertaForMultipleChoice<float>>(
+      "mlm_gelu", {"roberta.pooler.dense.weight", "roberta.pooler.dense.bias", "classifier.weight",
+                   "classifier.bias"});
+  expect_fresh<RobertaForCausalLM<float>>(
+      "base_no_pooler", {"lm_head.dense.weight", "lm_head.dense.bias", "lm_head.layer_norm.weight",
+                         "lm_head.layer_norm.bias", "lm_head.bias"});
+  const auto model = RobertaForTokenClassification<float>::from_pretrained(
+      fixture_folder("mlm_gelu"), {.initialize_missing_head = true});
+  EXPECT_EQ(model.load_report().unexpected,
+            (std::vector<std::string>{"lm_head.bias", "lm_head.dense.bias", "lm_head.dense.weight",
+                                      "lm_head.layer_norm.bias", "lm_head.layer_norm.weight"}));
+}
+
+TEST(RobertaHeadFiles, AnotherConfigurationCanBeGiven) {
+  const std::string folder = fixture_folder("mlm_gelu");
+  RobertaConfig config = RobertaConfig::from_pretrained(folder);
+  config.num_labels = 3;
+  config.id2label = {{0, "O"}, {1, "B"}, {2, "I"}};
+  const auto model = RobertaForTokenClassification<float>::from_pretrained(
+      folder, config, {.initialize_missing_head = true});
+  Context cx(1);
+  const Fixture fixture("mlm_gelu");
+  EXPECT_EQ(model(cx, fixture.batch).shape(), Shape({fixture.batch.tokens(), 3}));
+  const TemporaryFolder saved;
+  model.save_pretrained(saved.path());
+  const auto again = RobertaForTokenClassification<float>::from_pretrained(saved.path());
+  EXPECT_EQ(again.config().label(2), "I");
+  EXPECT_EQ(again.config().label2id.at("B"), 1);
+  EXPECT_TRUE(same_bits(again(cx, fixture.batch), model(cx, fixture.batch)));
+
+  config.is_decoder = true;  // the masked language model's weights, read from left to right
+  const auto causal = RobertaForCausalLM<double>::from_pretrained(folder, config, {});
+  Batch shorter;
+  shorter.add(std::vector<TokenId>{0, 5, 6});
+  Batch longer;
+  longer.add(std::vector<TokenId>{0, 5, 6, 7, 2});
+  const Tensor<double> first = causal(cx, shorter);
+  EXPECT_LE((causal(cx, longer).rows(0, 3).array() - first.array()).abs().maxCoeff(), 1e-10);
+}
+
+TEST(RobertaHeadFiles, APoolerIsKeptOnRequest) {
+  const Fixture fixture("old_converter");
+  using Model = RobertaForMaskedLM<float>;
+  const Model plain = Model::from_pretrained(fixture.folder);
+  EXPECT_FALSE(plain.roberta().pooler().has_value());
+  EXPECT_EQ(plain.load_report().unexpected.size(), 2u);
+  Context cx(1);
+  const auto expect_pooler = [&](const Model& model) {
+    const auto output = model.roberta().forward(cx, fixture.batch);
+    ASSERT_TRUE(output.pooler_output.defined());
+    EXPECT_LE(difference(output.pooler_output, fixture.values("pooler_output")).relative(), 1e-5);
+    EXPECT_TRUE(model.load_report().unexpected.empty());
+  };
+  const Model kept = Model::from_pretrained(fixture.folder, {.pack = true, .keep_pooler = true});
+  expect_pooler(kept);
+  const TemporaryFolder folder;
+  kept.save_packed(folder / "model.packed");
+  expect_pooler(Model::from_pretrained(folder / "model.packed"));
+  const Model none = Model::from_pretrained(fixture_folder("mlm_gelu"), {.keep_pooler = true});
+  EXPECT_FALSE(none.roberta().pooler().has_value());
+}
+
+// ---- The class that a folder asks for ----
+
+/// The class that is chosen for a fixture with other `architectures`.
+std::string chosen_class(const std::string& fixture, const Json& architectures) {
+  const ChangedFixture changed(
+      fixture, [&](Json& config, StoredTensors&) { config["architectures"] = architectures; });
+  std::string name;
+  with_model_class<float>(changed.path(),
+                          [&]<class Model>(std::type_identity<Model>, const RobertaConfig& config) {
+                            name = config.class_name(Model::suffix);
+                          });
+  return name;
+}
+
+TEST(AutoModel, IsTheClassThatTheArchitectureNames) {
+  for (const std::string& name : fixture_names()) {
+    const Fixture fixture(name);
+    with_model_class<double>(
+        fixture.folder, [&]<class Model>(std::type_identity<Model>, const RobertaConfig& config) {
+          EXPECT_EQ(config.class_name(Model::suffix), fixture.note("class")) << name;
+        });
+  }
+  EXPECT_EQ(chosen_class("mlm_gelu", nullptr), "RobertaModel");
+  EXPECT_EQ(chosen_class("camembert", Json::array()), "CamembertModel");
+  EXPECT_EQ(chosen_class("mlm_gelu", {"XLMRobertaForTokenClassification", "x"}),
+            "RobertaForTokenClassification");  // the same model under another family's name
+}
+
+TEST(AutoModel, SaysWhatItFoundAndWhatItKnows) {
+  for (const std::string architecture :
+       {"RobertaForFoo", "BertForMaskedLM", "RobertaPreLayerNormForMaskedLM", "ForMaskedLM", "",
+        "Model"}) {
+    expect_parts(
+        message_of<ConfigError>([&] { (void)chosen_class("mlm_gelu", {architecture}); }),
+        {"'architectures' names " + architecture, "RobertaModel", "RobertaForMaskedLM",
+         "RobertaForCausalLM", "RobertaForSequenceClassification", "RobertaForTokenClassification",
+         "RobertaForQuestionAnswering", "RobertaForMultipleChoice"});
+  }
+  const ChangedFixture bert("mlm_gelu",
+                            [](Json& config, StoredTensors&) { config["model_type"] = "bert"; });
+  expect_parts(
+      message_of<ConfigError>([&] { with_model<float>(bert.path(), {}, [](const auto&) {}); }),
+      {bert.path(), "'model_type' is bert", "roberta", "xlm-roberta", "camembert"});
+}
+
+}  // namespace
+}  // namespace eigenformer
