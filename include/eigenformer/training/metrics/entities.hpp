@@ -3,13 +3,13 @@
 #pragma once
 
 #include <algorithm>
-#include <compare>
 #include <cstddef>
 #include <iterator>
 #include <map>
 #include <span>
 #include <string>
 #include <string_view>
+#include <tuple>
 #include <vector>
 
 #include "eigenformer/base/error.hpp"
@@ -23,7 +23,10 @@ struct EntitySpan {
   Index begin = 0;
   Index end = 0;
   std::string type;
-  friend auto operator<=>(const EntitySpan&, const EntitySpan&) = default;
+  friend bool operator==(const EntitySpan&, const EntitySpan&) = default;
+  friend bool operator<(const EntitySpan& a, const EntitySpan& b) {
+    return std::tie(a.begin, a.end, a.type) < std::tie(b.begin, b.end, b.type);
+  }
 };
 
 /// How tags are read.
