@@ -9,6 +9,10 @@
 #include "eigenformer/base/shape.hpp"
 #include "eigenformer/kernels/isa/isa.hpp"
 
+#if defined(__FAST_MATH__)
+#error "eigenformer: -ffast-math breaks its rounding and its checks for NaN; compile without it"
+#endif
+
 namespace eigenformer::kernels {
 
 /// 32 bits of an operand: one float, two bfloat16 or four bytes.

@@ -66,33 +66,30 @@ struct FloatWords {
 
 #if EIGENFORMER_NATIVE_WORDS
 
-/// Two bfloat16 in a word, multiplied and added by one instruction.
-struct BFloat16Words {
-  using Sum = Vector;
+/// Words that one instruction multiplies, and adds to the sums.
+struct NativeWords {
   using Right = Integers;
-  static constexpr Index group = 2;
   static constexpr Index left_words = 1;
   static constexpr int most_vectors = tile_vectors;
   [[gnu::always_inline]] static Integers left(const Word* a, Index, int) noexcept {
     return Integers{} + static_cast<std::int32_t>(*a);
   }
   [[gnu::always_inline]] static Right right(const Word* b) noexcept { return load_words(b); }
+};
+
+/// Two bfloat16 in a word.
+struct BFloat16Words : NativeWords {
+  using Sum = Vector;
+  static constexpr Index group = 2;
   [[gnu::always_inline]] static void add_product(Sum& sum, Integers left, Right right) noexcept {
     asm("vdpbf16ps %2, %1, %0" : "+v"(sum) : "v"(left), "v"(right));
   }
 };
 
 /// Four bytes in a word, unsigned on the left and signed on the right.
-struct ByteWords {
+struct ByteWords : NativeWords {
   using Sum = Integers;
-  using Right = Integers;
   static constexpr Index group = 4;
-  static constexpr Index left_words = 1;
-  static constexpr int most_vectors = tile_vectors;
-  [[gnu::always_inline]] static Integers left(const Word* a, Index, int) noexcept {
-    return Integers{} + static_cast<std::int32_t>(*a);
-  }
-  [[gnu::always_inline]] static Right right(const Word* b) noexcept { return load_words(b); }
   // Not the intrinsic: GCC 12 moves every sum to the stack and back round it.
   [[gnu::always_inline]] static void add_product(Sum& sum, Integers left, Right right) noexcept {
     asm("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(left), "v"(right));
