@@ -29,11 +29,12 @@ struct Tile {
   Index stride = 0;
   Index rows = 0;
   Index columns = 0;
-  bool accumulate = false;              ///< c += instead of c =, without bias; not for bytes
-  const float* bias = nullptr;          ///< `[columns]`, or null
-  const Word* next = nullptr;           ///< memory that later tiles read,
-  Index next_step = 0;                  ///< of which each step brings so many words closer
-  const float* row_scale = nullptr;     ///< `[rows]` factors, or null; always there for bytes
+  bool accumulate = false;      ///< c += instead of c =, without bias; not for bytes
+  const float* bias = nullptr;  ///< `[columns]`, or null
+  const Word* next = nullptr;   ///< memory that later tiles read,
+  Index next_step = 0;          ///< of which each step brings so many words closer
+  /// `[rows]` factors, or null; always there for bytes, never for floats from blocks.
+  const float* row_scale = nullptr;
   const float* row_offset = nullptr;    ///< `[rows]`, bytes alone, as all that follow
   const float* column_scale = nullptr;  ///< `[columns]`, readable up to a whole vector
   const float* column_sum = nullptr;    ///< the same
