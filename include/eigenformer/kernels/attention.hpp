@@ -107,6 +107,7 @@ struct Attention {
 namespace detail {
 
 inline constexpr Index query_block = panel_columns;  ///< queries whose scores are worked on at once
+inline constexpr Index fewest_keys = 64;  ///< below it, setting AMX up takes longer than it saves
 
 /// Rows as words of two bfloat16 each, `stride` words apart.
 inline const Word* pairs_of(MatrixView<const float> x, Index stride) {
@@ -214,8 +215,9 @@ inline void scale_and_transpose(float* x, Index step, const float* factors, Matr
 inline void attend(const Attention<float>& attention, const Attention<float>::Part& part,
                    MatrixView<float> out, float* kept) {
   const Kernels& kernels = active_kernels();
-  const Product& how =
-      attention.precision == Precision::full ? kernels.float_product : kernels.attention_product;
+  const bool too_few = kernels.attention_product.block > 1 && part.key.rows < fewest_keys;
+  const bool reduced = attention.precision != Precision::full && !too_few;
+  const Product& how = reduced ? kernels.attention_product : kernels.float_product;
   const Index keys = part.key.rows;
   const Index steps = divided_up(part.key.cols, how.group);
   const Index value_steps = divided_up(keys, how.group);
