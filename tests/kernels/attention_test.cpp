@@ -166,6 +166,24 @@ TYPED_TEST(Attention, ForwardAndProbabilities) {
   }
 }
 
+/// In bfloat16, with texts long enough for every instruction set to use it.
+TEST(ReducedAttention, IsCloseToTheReference) {
+  ef::ThreadPool pool(2);
+  std::vector<Case> all = cases();
+  std::erase_if(all, [](const Case& c) { return c.spread != 1; });
+  all.push_back({"long", {0, 131, 331}, {0, 131, 331}, 2, 64, 64, false, Mask::some});
+  all.push_back({"long, causal, odd sizes", {0, 97}, {0, 175}, 3, 33, 41, true, Mask::some});
+  for (const Case& c : all) {
+    Problem<float> problem(c);
+    const auto expected = problem.forward_reference();
+    problem.attention.precision = ef::Precision::bf16;
+    const auto found = problem.forward(pool);
+    const double epsilons = 0x1p16;  // two steps of a bfloat16
+    EXPECT_TRUE(close(found.out, expected.out, epsilons)) << c.name;
+    EXPECT_TRUE(close(found.probabilities, expected.probabilities, epsilons)) << c.name;
+  }
+}
+
 TYPED_TEST(Attention, Backward) {
   ef::ThreadPool pool(2);
   for (const Case& c : cases()) {
