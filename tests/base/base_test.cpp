@@ -69,6 +69,32 @@ TEST(Batch, PacksTextsOneAfterTheOther) {
   EXPECT_THROW((void)batch.segment(2), ef::ShapeError);
 }
 
+TEST(Batch, ComesInPartsOfWholeTexts) {
+  ef::Batch batch;
+  for (const int size : {2, 1, 9, 0, 3}) {
+    const std::vector<ef::TokenId> ids(static_cast<std::size_t>(size), size);
+    batch.add(ids, ids);
+  }
+  batch.mask.assign(15, 1);
+  ef::Batch again;
+  std::vector<ef::Index> firsts;
+  ef::for_each_part(batch, 4, [&](const ef::Batch& part, ef::Index first) {
+    part.validate();
+    firsts.push_back(first);
+    for (ef::Index i = 0; i < part.segments(); ++i) {
+      const ef::Batch one = part.part(i, i + 1);
+      again.add(one.ids, one.type_ids);
+      EXPECT_EQ(one.mask.size(), one.ids.size());
+    }
+  });
+  EXPECT_EQ(firsts, (std::vector<ef::Index>{0, 2, 3}));
+  EXPECT_EQ(again.ids, batch.ids);
+  EXPECT_EQ(again.type_ids, batch.type_ids);
+  EXPECT_EQ(again.offsets, batch.offsets);
+  EXPECT_THROW((void)batch.part(2, 6), ef::ShapeError);
+  EXPECT_THROW((void)batch.part(2, 1), ef::ShapeError);
+}
+
 TEST(Batch, DropsOnlyTrailingPadding) {
   const std::vector<ef::TokenId> ids{0, 5, 1, 1, 0, 6, 7, 1};
   const std::vector<std::uint8_t> mask{1, 1, 0, 0, 1, 0, 1, 0};

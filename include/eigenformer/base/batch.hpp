@@ -65,6 +65,22 @@ struct Batch {
     offsets.push_back(tokens());
   }
 
+  /// Segments `first` to `last` (excluded) as a batch of their own; throws ShapeError where they
+  /// are not there.
+  [[nodiscard]] Batch part(Index first, Index last) const {
+    check<ShapeError>(first >= 0 && first <= last && last <= segments(), "batch: segments ", first,
+                      " to ", last, " of ", segments());
+    const Index begin = offsets[static_cast<std::size_t>(first)];
+    const Index end = offsets[static_cast<std::size_t>(last)];
+    const auto cut = [&]<class T>(const std::vector<T>& all) {
+      return all.empty() ? all : std::vector<T>(all.begin() + begin, all.begin() + end);
+    };
+    Batch part{
+        cut(ids), cut(type_ids), cut(mask), {offsets.begin() + first, offsets.begin() + last + 1}};
+    for (Index& offset : part.offsets) offset -= begin;
+    return part;
+  }
+
   /// Packs `[rows, length]` ids with an attention mask (1 real, 0 padding) as HF takes them.
   /// Masked positions at a row's end are dropped; others stay, with mask 0, since positions count
   /// them. A row that is masked whole stays whole: HF attends to it uniformly.
@@ -115,5 +131,20 @@ struct Batch {
                       mask.size(), " mask values");
   }
 };
+
+/// Calls f(part, first) for parts of `batch` in order: whole segments from `first` on, as many as
+/// have at most `most` tokens together; a longer one goes alone.
+template <class Function>
+void for_each_part(const Batch& batch, Index most, Function&& f) {
+  for (Index first = 0; first < batch.segments();) {
+    const auto tokens_to = [&](Index last) {
+      return batch.segment(last - 1).end - batch.segment(first).begin;
+    };
+    Index last = first + 1;
+    while (last < batch.segments() && tokens_to(last + 1) <= most) ++last;
+    f(batch.part(first, last), first);
+    first = last;
+  }
+}
 
 }  // namespace eigenformer

@@ -169,29 +169,11 @@ class BasicSentenceEmbedding {
   /// Embeds the texts of `batch` into the rows of `embeddings` from `row` on.
   void embed(const Batch& batch, Index row, const EmbeddingOptions& options,
              Tensor<Scalar>& embeddings) {
-    for (Index first = 0; first < batch.segments();) {
-      Index last = first + 1;  // texts first to last (excluded) go together
-      const auto tokens_to = [&](Index end) {
-        return batch.segment(end - 1).end - batch.segment(first).begin;
-      };
-      while (last < batch.segments() && tokens_to(last + 1) <= options.batch_tokens) ++last;
-      embeddings.rows(row + first, row + last).copy_from(embed(part_of(batch, first, last)));
-      first = last;
-      if (options.progress) options.progress(row + first, embeddings.size(0));
-    }
-  }
-
-  static Batch part_of(const Batch& batch, Index first, Index last) {
-    Batch part;
-    for (Index i = first; i < last; ++i) {
-      const RowRange range = batch.segment(i);
-      const auto begin = static_cast<std::size_t>(range.begin);
-      const auto size = static_cast<std::size_t>(range.size());
-      part.add(std::span(batch.ids).subspan(begin, size),
-               batch.type_ids.empty() ? std::span<const TokenId>()
-                                      : std::span(batch.type_ids).subspan(begin, size));
-    }
-    return part;
+    for_each_part(batch, options.batch_tokens, [&](const Batch& part, Index first) {
+      const Index end = row + first + part.segments();
+      embeddings.rows(row + first, end).copy_from(embed(part));
+      if (options.progress) options.progress(end, embeddings.size(0));
+    });
   }
 
   Tensor<Scalar> embed(const Batch& batch) {
