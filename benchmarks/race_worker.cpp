@@ -1,5 +1,6 @@
 // This library's side of the script race: a process that holds one model and does what it is told
 // on standard input, one command per line. It answers each with one line of JSON.
+//   race_worker peak              what one thread can do, in G operations per second
 //   race_worker FOLDER float|bf16|int8 encoder|lm IDS    IDS/SHAPE: one text of token ids per line
 //   load                          reads the model
 //   run CALLS SHAPE [PERCENT]     lm: logits for PERCENT of the positions alone
@@ -17,6 +18,8 @@
 
 #include "eigenformer/io/json.hpp"
 #include "eigenformer/models.hpp"
+
+#include "peak.hpp"
 
 namespace ef = eigenformer;
 
@@ -101,6 +104,14 @@ ef::Json memory() {
   return {{"mib", kib / 1024}};
 }
 
+/// Of each precision, with the best instructions that the machine has.
+ef::Json peak() {
+  const auto rate = [](ef::Precision precision) { return ef::benchmarks::peak(precision) * 1e-9; };
+  return {{"fp32", rate(ef::Precision::full)},
+          {"bf16", rate(ef::Precision::bf16)},
+          {"int8", rate(ef::Precision::int8)}};
+}
+
 void serve(const std::string& folder, const std::string& precision, const std::string& task,
            const std::string& ids) {
   const auto answer = [](const ef::Json& json) { std::cout << json.dump() << std::endl; };
@@ -133,8 +144,13 @@ void serve(const std::string& folder, const std::string& precision, const std::s
 
 int main(int argc, char** argv) {
   const std::vector<std::string> words(argv + 1, argv + argc);
+  if (words == std::vector<std::string>{"peak"}) {
+    std::cout << peak().dump() << std::endl;
+    return 0;
+  }
   if (words.size() != 4 || (words[2] != "encoder" && words[2] != "lm")) {
-    std::fprintf(stderr, "usage: race_worker FOLDER float|bf16|int8 encoder|lm IDS\n");
+    std::fprintf(stderr,
+                 "usage: race_worker peak | race_worker FOLDER float|bf16|int8 encoder|lm IDS\n");
     return 2;
   }
   try {
