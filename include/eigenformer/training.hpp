@@ -1,6 +1,9 @@
-// The training room: the published metrics.
+// The training room: optimizers, schedules, the published metrics.
 #pragma once
 
+#include "eigenformer/training/gradients.hpp"
 #include "eigenformer/training/metrics/entities.hpp"
 #include "eigenformer/training/metrics/glue.hpp"
 #include "eigenformer/training/metrics/squad.hpp"
+#include "eigenformer/training/optimizer.hpp"
+#include "eigenformer/training/schedule.hpp"

@@ -199,6 +199,12 @@ TEST(Gradient, Losses) {
           return ef::cross_entropy<double>(cx, in[0], labels, {.label_smoothing = smoothing});
         },
         {random({3, 4}, 1)});
+    expect_gradients(
+        [&](Context& cx, const Inputs& in) {
+          return ef::cross_entropy<double>(
+              cx, in[0], labels, {.label_smoothing = smoothing, .class_weights = {0.5, 1, 2, 0}});
+        },
+        {random({3, 4}, 1)});
   }
   const T target = T::full({3, 4}, 0.3);
   expect_gradients(

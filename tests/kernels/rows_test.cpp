@@ -335,20 +335,24 @@ TYPED_TEST(Rows, CrossEntropy) {
       const Strided<Scalar> logits(rows, classes, 1);
       auto labels = random_ids(rows, classes);
       for (std::size_t i = 0; i < labels.size(); i += 3) labels[i] = -100;
+      std::vector<Scalar> weights(static_cast<std::size_t>(classes));
+      for (std::size_t j = 0; j < weights.size(); ++j) weights[j] = Scalar(0.5) * Scalar(j % 4);
       for (const Scalar smoothing : {Scalar(0), Scalar(0.1), Scalar(1)}) {
-        Strided<Scalar> p(rows, classes, 2), losses(1, rows, 3), d(rows, classes, 4);
-        Strided<Scalar> p2(rows, classes, 2), losses2(1, rows, 3), d2(rows, classes, 4);
-        kernels::cross_entropy_forward<Scalar>(pool, logits.view(), labels, -100, smoothing,
-                                               p.view(), losses.data());
-        reference::cross_entropy_forward<Scalar>(logits.view(), labels, -100, smoothing, p2.view(),
-                                                 losses2.data());
-        EXPECT_TRUE(close(p, p2, 8)) << rows << ' ' << classes;
-        EXPECT_TRUE(close(losses, losses2, 32)) << rows << ' ' << classes;
-        kernels::cross_entropy_backward<Scalar>(pool, p2.view(), labels, -100, smoothing,
-                                                Scalar(0.25), d.view());
-        reference::cross_entropy_backward<Scalar>(p2.view(), labels, -100, smoothing, Scalar(0.25),
-                                                  d2.view());
-        EXPECT_TRUE(close(d, d2, 4)) << rows << ' ' << classes;
+        for (const bool weighted : {false, true}) {
+          kernels::CrossEntropyTarget<Scalar> target{labels, -100, smoothing};
+          if (weighted) target.weights = weights;
+          Strided<Scalar> p(rows, classes, 2), losses(1, rows, 3), d(rows, classes, 4);
+          Strided<Scalar> p2(rows, classes, 2), losses2(1, rows, 3), d2(rows, classes, 4);
+          kernels::cross_entropy_forward<Scalar>(pool, logits.view(), target, p.view(),
+                                                 losses.data());
+          reference::cross_entropy_forward<Scalar>(logits.view(), target, p2.view(),
+                                                   losses2.data());
+          EXPECT_TRUE(close(p, p2, 8)) << rows << ' ' << classes;
+          EXPECT_TRUE(close(losses, losses2, 32)) << rows << ' ' << classes;
+          kernels::cross_entropy_backward<Scalar>(pool, p2.view(), target, Scalar(0.25), d.view());
+          reference::cross_entropy_backward<Scalar>(p2.view(), target, Scalar(0.25), d2.view());
+          EXPECT_TRUE(close(d, d2, 8)) << rows << ' ' << classes;
+        }
       }
     }
   }
@@ -360,10 +364,9 @@ TYPED_TEST(Rows, CrossEntropyDoesNotDependOnTheThreads) {
   const auto labels = random_ids(67, 131);
   ef::testing::expect_same_for_any_pool([&](ef::ThreadPool& pool) {
     Strided<Scalar> p(67, 131, 2), losses(1, 67, 3), d(67, 131, 4);
-    kernels::cross_entropy_forward<Scalar>(pool, logits.view(), labels, -100, Scalar(0.1), p.view(),
-                                           losses.data());
-    kernels::cross_entropy_backward<Scalar>(pool, p.view(), labels, -100, Scalar(0.1), Scalar(1),
-                                            d.view());
+    const kernels::CrossEntropyTarget<Scalar> target{labels, -100, Scalar(0.1)};
+    kernels::cross_entropy_forward<Scalar>(pool, logits.view(), target, p.view(), losses.data());
+    kernels::cross_entropy_backward<Scalar>(pool, p.view(), target, Scalar(1), d.view());
     for (Index i = 0; i < 67; ++i) d.view().row(i)[0] += losses.data()[i];
     return d;
   });
@@ -377,7 +380,7 @@ TYPED_TEST(Rows, CrossEntropyOfSharpLogits) {
   Scalar loss = 0;
   const auto loss_of = [&](TokenId label) {
     const std::vector<TokenId> labels{label};
-    kernels::cross_entropy_forward<Scalar>(pool, {logits.data(), 1, 3, 3}, labels, -100, Scalar(0),
+    kernels::cross_entropy_forward<Scalar>(pool, {logits.data(), 1, 3, 3}, {labels},
                                            {p.data(), 1, 3, 3}, &loss);
     return loss;
   };

@@ -68,6 +68,17 @@ class Gradients {
   }
   [[nodiscard]] std::size_t size() const noexcept { return by_storage_.size(); }
 
+  /// Adds the gradients of another pass over the same leaves, such as the next part of a batch.
+  void add(Gradients other) {
+    for (auto& [storage, gradient] : other.by_storage_) {
+      const auto [mine, added] = by_storage_.try_emplace(storage, gradient);
+      if (added) continue;
+      Tensor<Scalar>& sum = mine->second;
+      if (!sum.storage_.unique() || !sum.contiguous()) sum = sum.clone();
+      sum.array() += gradient.array();
+    }
+  }
+
  private:
   friend class Tape<Scalar>;
   std::unordered_map<const Scalar*, Tensor<Scalar>> by_storage_;
@@ -151,15 +162,15 @@ class Tape : public TapeBase {
     return (static_cast<int>(tracks_one(inputs)) + ... + 0) > 0;
   }
 
-  /// The gradients of `loss` (one number) for all leaves that it depends on.
-  [[nodiscard]] Gradients<Scalar> backward(const Tensor<Scalar>& loss) {
+  /// The gradients of `factor` times `loss` (one number) for all leaves that it depends on.
+  [[nodiscard]] Gradients<Scalar> backward(const Tensor<Scalar>& loss, Scalar factor = 1) {
     check<ShapeError>(loss.numel() == 1, "backward: the loss has shape ", loss.shape(),
                       "; take its mean or sum first");
     check<NotDifferentiable>(tracks(loss),
                              "backward: the loss does not depend on anything that is tracked");
     if (!context_.has_value()) context_.emplace(1);
     Pass pass(*context_, nodes_.size());
-    pass.add(loss, Tensor<Scalar>::full(loss.shape(), Scalar(1)));
+    pass.add(loss, Tensor<Scalar>::full(loss.shape(), factor));
     for (std::size_t i = nodes_.size(); i-- > 0;) {
       // A leaf keeps its gradient; an operation's is released as soon as it is passed on.
       if (!nodes_[i] || !pass.gradients_[i].defined()) continue;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <span>
+#include <vector>
 
 #include "eigenformer/base/batch.hpp"
 #include "eigenformer/kernels/softmax.hpp"
@@ -9,42 +10,64 @@
 
 namespace eigenformer::kernels {
 
-/// The losses of all rows, 0 where the label is `ignored`; with smoothing e the target is
-/// (1 - e) at the label plus e / classes everywhere. `probabilities` gets the softmax.
+/// What logits are compared with. With smoothing e the target is (1 - e) at the label plus
+/// e / classes everywhere; the term of each class is multiplied with the class's weight.
+template <class Scalar>
+struct CrossEntropyTarget {
+  std::span<const TokenId> labels;       ///< `[rows]`
+  TokenId ignored = -100;                ///< a label that does not count
+  Scalar smoothing = 0;                  ///< in [0, 1]
+  std::span<const Scalar> weights = {};  ///< `[classes]`, or empty: all 1
+
+  [[nodiscard]] TokenId label(Index row) const { return labels[static_cast<std::size_t>(row)]; }
+  [[nodiscard]] Scalar weight(Index label) const {
+    return weights.empty() ? Scalar(1) : weights[static_cast<std::size_t>(label)];
+  }
+};
+
+/// The losses of all rows, 0 where the label is ignored. `probabilities` gets the softmax.
 template <class Scalar>
 void cross_entropy_forward(ThreadPool& pool, MatrixView<const Scalar> logits,
-                           std::span<const TokenId> labels, TokenId ignored, Scalar smoothing,
+                           const CrossEntropyTarget<Scalar>& target,
                            MatrixView<Scalar> probabilities, Scalar* losses) {
+  const Scalar smoothing = target.smoothing;
   parallel_for(pool, logits.rows, 8, [&](Index begin, Index end) {
     for (Index i = begin; i < end; ++i) {
       const Scalar* x = logits.row(i);
       const Scalar log_sum = softmax_row(x, probabilities.row(i), logits.cols);
-      const TokenId label = labels[static_cast<std::size_t>(i)];
+      const TokenId label = target.label(i);
       losses[i] = 0;
-      if (label == ignored) continue;
-      losses[i] = (Scalar(1) - smoothing) * (log_sum - x[label]);
+      if (label == target.ignored) continue;
+      losses[i] = (Scalar(1) - smoothing) * target.weight(label) * (log_sum - x[label]);
       if (smoothing == Scalar(0)) continue;
       Scalar sum = 0;
-      for (Index j = 0; j < logits.cols; ++j) sum += log_sum - x[j];
+      for (Index j = 0; j < logits.cols; ++j) sum += target.weight(j) * (log_sum - x[j]);
       losses[i] += smoothing / static_cast<Scalar>(logits.cols) * sum;
     }
   });
 }
 
-/// dlogits = (softmax - target) scale, 0 in ignored rows.
+/// dlogits = (softmax - target) scale with all weights 1, 0 in ignored rows.
 template <class Scalar>
 void cross_entropy_backward(ThreadPool& pool, MatrixView<const Scalar> probabilities,
-                            std::span<const TokenId> labels, TokenId ignored, Scalar smoothing,
-                            Scalar scale, MatrixView<Scalar> dlogits) {
-  const Scalar everywhere = smoothing / static_cast<Scalar>(probabilities.cols);
+                            const CrossEntropyTarget<Scalar>& target, Scalar scale,
+                            MatrixView<Scalar> dlogits) {
+  const Scalar everywhere = target.smoothing / static_cast<Scalar>(probabilities.cols);
+  Scalar all = 0;  // the sum of the weights' shares that the smoothing spreads
+  for (Index j = 0; j < probabilities.cols; ++j) all += everywhere * target.weight(j);
   parallel_for(pool, probabilities.rows, 8, [&](Index begin, Index end) {
     for (Index i = begin; i < end; ++i) {
-      const TokenId label = labels[static_cast<std::size_t>(i)];
+      const TokenId label = target.label(i);
+      if (label == target.ignored) {
+        std::fill_n(dlogits.row(i), dlogits.cols, Scalar(0));
+        continue;
+      }
+      const Scalar own = (Scalar(1) - target.smoothing) * target.weight(label);
       for (Index j = 0; j < probabilities.cols; ++j) {
         dlogits.row(i)[j] =
-            label == ignored ? Scalar(0) : (probabilities.row(i)[j] - everywhere) * scale;
+            ((own + all) * probabilities.row(i)[j] - everywhere * target.weight(j)) * scale;
       }
-      if (label != ignored) dlogits.row(i)[label] -= (Scalar(1) - smoothing) * scale;
+      dlogits.row(i)[label] -= own * scale;
     }
   });
 }

@@ -23,6 +23,8 @@ namespace eigenformer {
 
 template <class Scalar>
 class Tape;
+template <class Scalar>
+class Gradients;
 
 /// Where a tensor stands on a tape, if it does.
 struct TapePosition {
@@ -243,6 +245,7 @@ class Tensor {
 
  private:
   friend class Tape<Scalar>;
+  friend class Gradients<Scalar>;
 
   Tensor(detail::Storage storage, const Shape& shape)
       : storage_(std::move(storage)),

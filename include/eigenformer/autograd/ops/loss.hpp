@@ -12,13 +12,15 @@ namespace eigenformer {
 
 /// Options of cross_entropy, with PyTorch's defaults.
 struct CrossEntropyOptions {
-  TokenId ignore_index = -100;  ///< rows with this label do not count
-  double label_smoothing = 0;   ///< share of the target that is spread over all classes
+  TokenId ignore_index = -100;             ///< rows with this label do not count
+  double label_smoothing = 0;              ///< share of the target that is spread over all classes
+  std::vector<double> class_weights = {};  ///< `[classes]`; empty: all 1
 };
 
-/// The mean over the rows that count of -log softmax(logits)[label]: `logits` `[n, classes]`,
-/// `labels` `[n]`. Throws ShapeError for a label outside the classes, and when no row counts: the
-/// mean over none is undefined. Mirrors torch.nn.functional.cross_entropy.
+/// The mean over the rows that count of -log softmax(logits)[label], weighted by the labels' class
+/// weights: `logits` `[n, classes]`, `labels` `[n]`. Throws ShapeError for a label outside the
+/// classes, and when no row counts: the mean over none is undefined. Mirrors
+/// torch.nn.functional.cross_entropy.
 template <class Scalar>
 [[nodiscard]] Tensor<Scalar> cross_entropy(Context& cx, const Tensor<Scalar>& logits,
                                            std::span<const TokenId> labels,
@@ -28,32 +30,40 @@ template <class Scalar>
                     labels.size(), " labels");
   check(options.label_smoothing >= 0 && options.label_smoothing <= 1,
         "cross_entropy: label smoothing ", options.label_smoothing, " is outside [0, 1]");
-  Index counted = 0;
+  const std::vector<Scalar> weights(options.class_weights.begin(), options.class_weights.end());
+  check<ShapeError>(weights.empty() || static_cast<Index>(weights.size()) == logits.cols(),
+                    "cross_entropy: ", weights.size(), " class weights for ", logits.cols(),
+                    " classes");
+  const kernels::CrossEntropyTarget<Scalar> target{
+      labels, options.ignore_index, static_cast<Scalar>(options.label_smoothing), weights};
+  Scalar counted = 0;  // the sum of the weights of the labels that count
   for (const TokenId label : labels) {
     if (label == options.ignore_index) continue;
     check<ShapeError>(label >= 0 && label < logits.cols(), "cross_entropy: label ", label,
                       " is outside the ", logits.cols(), " classes");
-    ++counted;
+    counted += target.weight(label);
   }
   check<ShapeError>(counted > 0, "cross_entropy: all ", labels.size(),
-                    " labels are ignore_index; the mean over none is undefined");
-  const auto smoothing = static_cast<Scalar>(options.label_smoothing);
+                    " labels are ignore_index, or of weight 0; the mean over none is undefined");
   Tensor<Scalar> probabilities = cx.empty<Scalar>(logits.shape());  // [n, classes]
   Tensor<Scalar> losses = cx.empty<Scalar>({logits.size(0)});       // [n]
-  kernels::cross_entropy_forward<Scalar>(cx.threads(), logits.view(), labels, options.ignore_index,
-                                         smoothing, probabilities.view(), losses.data());
+  kernels::cross_entropy_forward<Scalar>(cx.threads(), logits.view(), target, probabilities.view(),
+                                         losses.data());
   Tensor<Scalar> loss = cx.empty<Scalar>({});
-  loss.fill(losses.array().sum() / static_cast<Scalar>(counted));
+  loss.fill(losses.array().sum() / counted);
   if (Tape<Scalar>* tape = tracking<Scalar>(cx, logits)) {
     tape->record(cx, loss,
-                 [logits, probabilities, counted, smoothing, ignored = options.ignore_index,
+                 [logits, probabilities, counted, target, weights,
                   kept = std::vector<TokenId>(labels.begin(), labels.end())](
                      auto& pass, const Tensor<Scalar>& dloss) {
+                   kernels::CrossEntropyTarget<Scalar> again = target;
+                   again.labels = kept;
+                   again.weights = weights;
                    Tensor<Scalar> dlogits =
                        pass.context().template empty<Scalar>(logits.shape());  // [n, classes]
-                   kernels::cross_entropy_backward<Scalar>(
-                       pass.context().threads(), probabilities.view(), kept, ignored, smoothing,
-                       dloss.item() / static_cast<Scalar>(counted), dlogits.view());
+                   kernels::cross_entropy_backward<Scalar>(pass.context().threads(),
+                                                           probabilities.view(), again,
+                                                           dloss.item() / counted, dlogits.view());
                    pass.add(logits, std::move(dlogits));
                  });
   }
