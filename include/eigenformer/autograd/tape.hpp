@@ -120,6 +120,18 @@ class Tape : public TapeBase {
       return sum;
     }
 
+    /// Where a kernel puts the gradient of `input` and whether it must add to what is there; what
+    /// it need not add to is not initialised.
+    struct Target {
+      MatrixView<Scalar> view;
+      bool add;
+    };
+    [[nodiscard]] Target target(const Tensor<Scalar>& input) {
+      if (at(input).defined()) return {accumulator(input).view(), true};
+      at(input) = context_.template empty<Scalar>(input.shape());
+      return {at(input).view(), false};
+    }
+
    private:
     friend class Tape;
     Pass(Context context, std::size_t nodes) : context_(std::move(context)), gradients_(nodes) {}

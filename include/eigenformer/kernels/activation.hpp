@@ -116,6 +116,9 @@ void approximate_gelu(const Scalar* x, Scalar* y, Index n) noexcept {
 template <class Scalar>
 void activate_backward(Activation activation, const Scalar* x, const Scalar* dy, Scalar* dx,
                        Index n) noexcept {
+  if constexpr (std::is_same_v<Scalar, float>) {
+    if (activation == Activation::gelu) return active_kernels().gelu_backward(x, dy, dx, n);
+  }
   detail::with_activation<Scalar>(activation, [&](auto f) {
     for (Index i = 0; i < n; ++i) dx[i] = f.slope(x[i]) * dy[i];
   });

@@ -142,30 +142,57 @@ inline void multiply_panel(const Product& how, const Tile& tile, Index width, co
   }
 }
 
-/// c = left right + bias, or c += left right with `accumulate`, where the right operand is packed
-/// panel by panel as it is needed. Without a pool, on the calling thread.
+/// The epilogue of the rows from `row` on.
+[[nodiscard]] inline Epilogue<float> epilogue_of_rows(Epilogue<float> epilogue,
+                                                      Index row) noexcept {
+  MatrixView<float>& kept = epilogue.pre_activation;
+  if (kept.data != nullptr) kept = kept.middle_rows(row, kept.rows - row);
+  return epilogue;
+}
+
+/// Words of a right operand that are packed before they are used: as much as a cache keeps.
+inline constexpr Index words_at_once = Index{1} << 20;
+
+/// c = left right + bias, or c += left right with `accumulate`. Without a pool, on the calling
+/// thread. The right operand is packed some panels at a time, which meet the left one block by
+/// block: what is read again and again is a block of rows, in the level 2 cache, and those panels.
 inline void float_product(ThreadPool* pool, const Strided& left, const Strided& right,
                           MatrixView<float> c, bool accumulate, const Epilogue<float>& epilogue) {
+  const Product& how = active_kernels().float_product;
   const PackedRows rows = pack_left(pool, left);
+  const Index block = rounded_up(128, how.rows);
   const Index panels = divided_up(c.cols, panel_columns);
-  on_ranges(pool, panels, divided_up(panels, 16), [&](Index begin, Index end) {
-    for (Index panel = begin; panel < end; ++panel) {
-      const Index column = panel * panel_columns;
-      const Index columns = std::min(panel_columns, c.cols - column);
-      const Index width = rounded_up(columns, column_unit);
-      Word* const words = scratch<Word, Scratch::right>(width * left.k);
-      right.pack(column, width, words);
-      multiply_panel(active_kernels().float_product,
-                     {.k = left.k,
-                      .left = rows.words,
-                      .right = words,
-                      .c = c.data + column,
-                      .stride = c.stride,
-                      .rows = c.rows,
-                      .columns = columns,
-                      .accumulate = accumulate,
-                      .bias = epilogue.bias == nullptr ? nullptr : epilogue.bias + column},
-                     width, nullptr, epilogue, column);
+  const Index tasks = pool == nullptr || pool->threads() == 1 ? 1 : 4 * pool->threads();
+  on_ranges(pool, panels, divided_up(panels, tasks), [&](Index begin, Index end) {
+    const Index panel_words = panel_columns * std::max<Index>(left.k, 1);
+    const Index at_once = std::clamp<Index>(words_at_once / panel_words, 1, end - begin);
+    Word* const words = scratch<Word, Scratch::right>(at_once * panel_words);
+    const auto width = [&](Index panel) {
+      return rounded_up(std::min(panel_columns, c.cols - panel * panel_columns), column_unit);
+    };
+    for (Index first = begin; first < end; first += at_once) {
+      const Index last = std::min(first + at_once, end);
+      for (Index panel = first; panel < last; ++panel) {
+        right.pack(panel * panel_columns, width(panel), words + (panel - first) * panel_words);
+      }
+      for (Index row = 0; row < c.rows; row += block) {
+        for (Index panel = first; panel < last; ++panel) {
+          const Index column = panel * panel_columns;
+          const Word* const mine = words + (panel - first) * panel_words;
+          multiply_panel(how,
+                         {.k = left.k,
+                          .left = rows.words + row * left.k,
+                          .right = mine,
+                          .c = c.row(row) + column,
+                          .stride = c.stride,
+                          .rows = std::min(block, c.rows - row),
+                          .columns = std::min(panel_columns, c.cols - column),
+                          .accumulate = accumulate,
+                          .bias = epilogue.bias == nullptr ? nullptr : epilogue.bias + column},
+                         width(panel), panel + 1 < last ? mine + panel_words : nullptr,
+                         epilogue_of_rows(epilogue, row), column);
+        }
+      }
     }
   });
 }

@@ -53,7 +53,11 @@ struct Strided {
       return;
     }
     for (Index p = 0; p < k; ++p, out += width) {
-      if (across == 1) {
+      if (across == 1 && there == panel_columns) {  // sizes that the compiler knows
+        __builtin_memcpy(out, from + p * along, panel_columns * sizeof(Word));
+      } else if (across == 1 && there == 8) {
+        __builtin_memcpy(out, from + p * along, 8 * sizeof(Word));
+      } else if (across == 1) {
         __builtin_memcpy(out, from + p * along, static_cast<std::size_t>(there) * sizeof(Word));
       } else {
         for (Index i = 0; i < there; ++i) {

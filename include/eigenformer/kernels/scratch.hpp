@@ -4,14 +4,14 @@
 
 #include <cstddef>
 #include <cstdlib>
-#include <new>
 #include <utility>
 
+#include "eigenformer/base/large_memory.hpp"
 #include "eigenformer/base/shape.hpp"
 
 namespace eigenformer::kernels {
 
-/// Uninitialised numbers, aligned to a cache line.
+/// Uninitialised numbers, aligned to a cache line at least.
 template <class Scalar>
 class AlignedBuffer {
  public:
@@ -31,8 +31,7 @@ class AlignedBuffer {
       std::free(std::exchange(data_, nullptr));
       size_ = 0;
       const auto bytes = static_cast<std::size_t>(checked_product(size, sizeof(Scalar)));
-      data_ = static_cast<Scalar*>(std::aligned_alloc(64, (bytes + 63) / 64 * 64));
-      if (data_ == nullptr) throw std::bad_alloc();
+      data_ = static_cast<Scalar*>(allocate_large(bytes));
       size_ = size;
     }
     return data_;

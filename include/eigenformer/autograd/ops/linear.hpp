@@ -38,12 +38,14 @@ template <class Scalar>
         }
       }
       if (pass.wants(x)) {
-        kernels::gemm<Scalar>(bx.threads(), kernels::Layout::plain, dz.view(), weight.view(),
-                              pass.accumulator(x).view(), true);
+        const auto [dx, add] = pass.target(x);
+        kernels::gemm<Scalar>(bx.threads(), kernels::Layout::plain, dz.view(), weight.view(), dx,
+                              add);
       }
       if (pass.wants(weight)) {
+        const auto [dweight, add] = pass.target(weight);
         kernels::gemm<Scalar>(bx.threads(), kernels::Layout::a_transposed, dz.view(), x.view(),
-                              pass.accumulator(weight).view(), true);
+                              dweight, add);
       }
       if (pass.wants(bias)) {
         kernels::add_column_sums<Scalar>(dz.view(), pass.accumulator(bias).data());

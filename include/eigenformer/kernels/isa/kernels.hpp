@@ -50,6 +50,28 @@ struct Product {
   void (*tile)(const Tile& tile) noexcept;
 };
 
+/// Random numbers for dropout: 32 bits for each position, mixed from it and a key. The mixing is
+/// that of a hash function, so that it is cheap in vectors. (lowbias32 by C. Wellons, with a key)
+struct DropoutDraw {
+  std::uint64_t key;
+  std::uint32_t threshold;  ///< what is below it is dropped
+
+  static constexpr std::uint32_t multiplier1 = 0x21f0aaad, multiplier2 = 0xd35a2d97;
+
+  /// A position becomes its number; Number is one number or a vector of them.
+  template <class Number>
+  [[gnu::always_inline]] constexpr void mix(Number& x) const noexcept {
+    x ^= static_cast<std::uint32_t>(key);
+    x = (x ^ (x >> 16)) * multiplier1;
+    x = (x ^ (x >> 15) ^ static_cast<std::uint32_t>(key >> 32)) * multiplier2;
+    x ^= x >> 15;
+  }
+  [[nodiscard]] constexpr bool keeps(std::uint32_t position) const noexcept {
+    mix(position);
+    return position >= threshold;
+  }
+};
+
 /// One instruction set's kernels; their comments are where they are defined.
 struct Kernels {
   Product float_product, bf16_product, int8_product;
@@ -66,11 +88,14 @@ struct Kernels {
                         float* offset) noexcept;
 
   void (*multiply)(const float* x, const float* y, float* product, Index n) noexcept;
+  void (*dropout)(const float* x, float* y, Index n, DropoutDraw draw, std::uint32_t first,
+                  float scale) noexcept;
   void (*exp)(const float* x, float* y, Index n) noexcept;
   void (*erf)(const float* x, float* y, Index n) noexcept;
   void (*tanh)(const float* x, float* y, Index n) noexcept;
   void (*gelu)(const float* x, float* y, Index n) noexcept;
   void (*gelu_approx)(const float* x, float* y, Index n) noexcept;
+  void (*gelu_backward)(const float* x, const float* dy, float* dx, Index n) noexcept;
   void (*gelu_tanh)(const float* x, float* y, Index n) noexcept;
   void (*silu)(const float* x, float* y, Index n) noexcept;
   void (*relu)(const float* x, float* y, Index n) noexcept;

@@ -124,11 +124,13 @@ inline constexpr float rounder = 12582912.0f;
 /// max(x, 0).
 [[gnu::always_inline]] inline Vector relu_of(Vector x) noexcept { return larger_of(Vector{}, x); }
 
-/// x Phi(x) = max(x, 0) - s Phi(-s), s = |x|, within 4 ULP; 4.2 without fused multiply-add.
-/// Phi(-s) exp(s^2 / 2) is the fit p / (c s p + w): the form of its continued fraction, in which
-/// rounding errors of p cancel.
-[[gnu::always_inline]] inline Vector gelu_of(Vector x) noexcept {
-  const Vector s = magnitude_of(x, 14.375f);  // s Phi(-s) is below half the least float there
+/// The normal distribution's tail: Phi(-s) = density p / q for s >= 0, where 2^-32 density is
+/// exp(-s^2 / 2). Phi(-s) exp(s^2 / 2) is the fit p / (c s p + w): the form of its continued
+/// fraction, in which rounding errors of p cancel.
+struct NormalTail {
+  Vector density, p, q;
+};
+[[gnu::always_inline]] inline NormalTail normal_tail(Vector s) noexcept {
   // s^2 = t - 2 n ln 2 without loss: the upper half of s has a square of 24 bits, and so has n
   // times the first part of 2 ln 2.
   const Vector upper = (Vector)((Integers)s & ~0xfff);
@@ -140,9 +142,28 @@ inline constexpr float rounder = 12582912.0f;
   const Vector e = times_power(polynomial(t, 2.10147246e-05f, -0.000261571695f, 0.00260462193f,
                                           -0.0208331309f, 0.12499994f, -0.5f, 1.0f),
                                rounded);  // 2^32 exp(-s^2 / 2), which is normal
-  const Vector p = s * polynomial(s, 1.0f, 9.34312439f, 40.4191399f, 93.2802734f, 101.5f);
+  const Vector p = polynomial(s, 1.0f, 9.34312439f, 40.4191399f, 93.2802734f, 101.5f);
   const Vector w = polynomial(s, 2.49854445f, 23.6045227f, 94.1079941f, 203.0f);
-  return relu_of(x) - e * p / times_power(p * 2.50663328f + w, Vector{} + (rounder + 32));
+  return {e, p, times_power(s * p * 2.50663328f + w, Vector{} + (rounder + 32))};
+}
+inline constexpr float normal_end = 14.375f;  ///< s Phi(-s) is below half the least float there
+
+/// x Phi(x) = max(x, 0) - s Phi(-s), s = |x|, within 4 ULP; 4.2 without fused multiply-add.
+[[gnu::always_inline]] inline Vector gelu_of(Vector x) noexcept {
+  const Vector s = magnitude_of(x, normal_end);
+  const NormalTail tail = normal_tail(s);
+  return relu_of(x) - tail.density * (s * tail.p) / tail.q;
+}
+
+/// The slope of gelu, Phi(x) + x phi(x), within 1e-6.
+[[gnu::always_inline]] inline Vector gelu_slope_of(Vector x) noexcept {
+  const Vector s = magnitude_of(x, normal_end);
+  const NormalTail tail = normal_tail(s);
+  const Vector beyond = tail.density * tail.p / tail.q;              // Phi(-s)
+  const Vector more = s * tail.density * (0x1p-32f * 0.398942280f);  // s phi(s)
+  const Vector slope = 1.0f - beyond + more;
+  const Integers negative = (Integers)x >> 31;
+  return (Vector)(((Integers)slope & ~negative) | ((Integers)(beyond - more) & negative));
 }
 
 /// x sigmoid(z) = max(x, 0) - s / (1 + exp(|z|)), s = |x|, given 2^-64 exp(|z|), which is normal.

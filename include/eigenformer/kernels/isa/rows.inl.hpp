@@ -23,6 +23,28 @@ inline void multiply(const float* x, const float* y, float* product, Index n) no
   for (; i < n; ++i) product[i] = x[i] * y[i];
 }
 
+/// dx = gelu'(x) dy
+inline void gelu_backward(const float* x, const float* dy, float* dx, Index n) noexcept {
+  for (Index i = 0; i < n; i += lanes) {
+    const Vector slope = gelu_slope_of(load_up_to(x + i, n - i));
+    store_up_to(dx + i, slope * load_up_to(dy + i, n - i), n - i);
+  }
+}
+
+/// y = x scale where the draw keeps it, else 0; `first` is the position of x[0].
+inline void dropout(const float* x, float* y, Index n, DropoutDraw draw, std::uint32_t first,
+                    float scale) noexcept {
+  Naturals position;
+  for (Index i = 0; i < lanes; ++i) position[i] = first + static_cast<std::uint32_t>(i);
+  for (Index i = 0; i < n; i += lanes, position += static_cast<std::uint32_t>(lanes)) {
+    Naturals number = position;
+    draw.mix(number);
+    const auto kept = (Integers)(number >= draw.threshold);
+    const Vector scaled = load_up_to(x + i, n - i) * scale;
+    store_up_to(y + i, (Vector)((Integers)scaled & kept), n - i);
+  }
+}
+
 /// y = softmax(x); returns the sum of exp(x - max) and sets `top` to max.
 inline float softmax_row(const float* x, float* y, Index n, float* top) noexcept {
   float most = -__builtin_inff();

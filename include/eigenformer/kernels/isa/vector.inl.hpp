@@ -5,6 +5,7 @@
 
 using Vector [[gnu::vector_size(EIGENFORMER_VECTOR_BYTES)]] = float;
 using Integers [[gnu::vector_size(EIGENFORMER_VECTOR_BYTES)]] = std::int32_t;
+using Naturals [[gnu::vector_size(EIGENFORMER_VECTOR_BYTES)]] = std::uint32_t;
 
 inline constexpr Index lanes = EIGENFORMER_VECTOR_BYTES / 4;
 inline constexpr int tile_vectors = EIGENFORMER_TILE_VECTORS;

@@ -10,8 +10,9 @@ namespace eigenformer::kernels::reference {
 /// The factor of the number at `position`: 0, or 1 / (1 - p).
 template <class Scalar>
 [[nodiscard]] Wide<Scalar> dropout_factor(const DropoutPattern& pattern, Index position) {
-  const double draw = pattern.rng.uniform(pattern.stream, static_cast<std::uint64_t>(position));
-  return draw < pattern.probability ? 0 : 1 / (1 - Wide<Scalar>(pattern.probability));
+  const bool keeps = pattern.draw(static_cast<std::uint64_t>(position) >> 32)
+                         .keeps(static_cast<std::uint32_t>(position));
+  return keeps ? 1 / (1 - Wide<Scalar>(pattern.probability)) : 0;
 }
 
 /// y = x with some numbers dropped, for n numbers from position `first` on; y may be x.

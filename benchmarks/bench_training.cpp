@@ -1,0 +1,120 @@
+// One update of a masked language model of roberta-base's size with random weights: forward,
+// backward, AdamW. 15 % of the tokens are guessed, dropout is 0.1. Rows are named
+// bench_training/PRECISION/BATCH/LENGTH/THREADS, and ragged/32 for 32 texts of 13 to 256 tokens;
+// `share` is useful operations over the peak of the instruction set, probed in the same run.
+#include <chrono>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <benchmark/benchmark.h>
+
+#include "eigenformer/models.hpp"
+#include "eigenformer/training/masking.hpp"
+#include "eigenformer/training/optimizer.hpp"
+
+#include "peak.hpp"
+
+namespace ef = eigenformer;
+
+namespace {
+
+using Model = ef::RobertaForMaskedLM<float>;
+
+Model& model() {
+  static const auto made = [] {
+    ef::RobertaConfig config;
+    config.max_position_embeddings = 514;
+    config.type_vocab_size = 1;
+    return std::make_unique<Model>(config);
+  }();
+  return *made;
+}
+
+/// Texts of these lengths, masked.
+ef::MaskedBatch texts(const std::vector<int>& lengths) {
+  const ef::TokenId vocabulary = 50265;
+  const ef::Masking masking({.mask_token = vocabulary - 1, .vocab_size = vocabulary}, 1);
+  ef::MaskedBatch batch;
+  ef::Draws draws(ef::Rng(2), 0);
+  for (std::size_t i = 0; i < lengths.size(); ++i) {
+    std::vector<ef::TokenId> text;
+    for (int t = 0; t < lengths[i]; ++t) {
+      text.push_back(4 + static_cast<ef::TokenId>(draws.below(vocabulary - 5)));
+    }
+    masking.add(batch, text, 0, i);
+  }
+  return batch;
+}
+
+/// Useful operations of one update: the products of the forward pass, and twice as many backward.
+double operations(const ef::RobertaConfig& config, const ef::MaskedBatch& masked) {
+  const auto hidden = static_cast<double>(config.hidden_size);
+  const double linear =
+      8 * hidden * hidden + 4 * hidden * static_cast<double>(config.intermediate_size);
+  double sum = static_cast<double>(masked.positions.size()) * 2 * hidden *
+               (hidden + static_cast<double>(config.vocab_size));
+  for (ef::Index i = 0; i < masked.batch.segments(); ++i) {
+    const auto n = static_cast<double>(masked.batch.segment(i).size());
+    sum += static_cast<double>(config.num_hidden_layers) * n * (linear + 4 * n * hidden);
+  }
+  return 3 * sum;
+}
+
+void run(benchmark::State& state, const std::vector<int>& lengths, int threads) {
+  using Clock = std::chrono::steady_clock;
+  const ef::MaskedBatch masked = texts(lengths);
+  ef::Context cx(threads);
+  ef::AdamW<float> optimizer({.weight_decay = 0.01});
+  ef::DropoutGenerator dropout(3);
+  std::chrono::duration<double> update{0};
+  const auto step = [&] {
+    ef::Tape<float> tape;
+    cx.tape = &tape;
+    cx.dropout = &dropout;
+    const ef::Tensor<float> loss =
+        ef::cross_entropy(cx, model()(cx, masked.batch, masked.positions), masked.labels);
+    cx.tape = nullptr;
+    cx.dropout = nullptr;
+    const ef::Gradients<float> gradients = tape.backward(loss);
+    const auto start = Clock::now();
+    optimizer.step(cx, model(), gradients, 1e-5);
+    update += Clock::now() - start;
+  };
+  step();
+  update = update.zero();
+  const double before = ef::benchmarks::peak(ef::Precision::full);
+  const auto start = Clock::now();
+  for ([[maybe_unused]] auto _ : state) step();
+  const std::chrono::duration<double> elapsed = Clock::now() - start;
+  const double peak = (before + ef::benchmarks::peak(ef::Precision::full)) / 2;
+  const double steps = static_cast<double>(state.iterations()) / elapsed.count();
+  const double rate = steps * operations(model().config(), masked);
+  state.counters["tokens/s"] = steps * static_cast<double>(masked.batch.tokens());
+  state.counters["GFLOP/s"] = rate * 1e-9;
+  if (peak > 0) state.counters["share"] = rate / peak;
+  state.counters["update_ms"] = 1e3 * update.count() / static_cast<double>(state.iterations());
+}
+
+void add(const std::string& name, const std::vector<int>& lengths, int threads) {
+  benchmark::RegisterBenchmark(name.c_str(), [=](auto& state) {
+    run(state, lengths, threads);
+  })->Unit(benchmark::kMillisecond);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  std::vector<int> ragged;  // short texts and a few long ones, as texts are
+  for (int i = 0; i < 32; ++i) ragged.push_back(13 + i * i * i * 243 / (31 * 31 * 31));
+  for (const int threads : {1, 2}) {
+    const std::string end = "/" + std::to_string(threads);
+    add("bench_training/float/8/128" + end, std::vector<int>(8, 128), threads);
+    add("bench_training/float/ragged/32" + end, ragged, threads);
+  }
+  benchmark::Initialize(&argc, argv);
+  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
+  benchmark::RunSpecifiedBenchmarks();
+  benchmark::Shutdown();
+  return 0;
+}
