@@ -65,10 +65,13 @@ SHORT = [
     "God God God God God God God",
 ]
 LONG = [
-    "In the beginning God created the heaven and the earth. " * 4,
-    "日本 and 👩‍👧 of Łódź, " * 5,
-    "word " * 50,
-    "a" * 120,
+    "In the beginning God created the heaven and the earth. " * 2,
+    "日本 and 👩‍👧 of Łódź, " * 3,
+    "word " * 25,
+    "a" * 50,
+    "   x  y " * 7,
+    "     God" * 8,
+    " " * 50,
     "The  earth\nwas without form,  and void; and darkness was upon the face of the deep.  " * 2,
 ]
 NOT_UTF8 = [
@@ -217,6 +220,8 @@ def main():
     assert len(set(seen)) == len(seen)
     assert any(entity[2] - entity[1] > 12 for case in cases for found in case["entities"]
                for entity in found if "stride" in case)
+    # A first entity of no bytes, which the merging of windows makes two of.
+    assert any(found[:1] == found[1:2] != [] for case in cases for found in case["entities"])
     document = {"texts": [text.decode() for text in texts[: len(SHORT + LONG)]],
                 "not_utf8": [text.hex() for text in NOT_UTF8], "cases": cases}
     lines = ",\n".join(json.dumps(case, separators=(",", ":")) for case in document.pop("cases"))
