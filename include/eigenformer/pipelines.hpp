@@ -6,3 +6,4 @@
 #include "eigenformer/pipelines/search.hpp"
 #include "eigenformer/pipelines/sentence_config.hpp"
 #include "eigenformer/pipelines/sentence_embedding.hpp"
+#include "eigenformer/pipelines/token_classification.hpp"

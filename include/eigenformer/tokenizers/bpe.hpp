@@ -121,6 +121,10 @@ class Bpe final : public TokenModel {
     return std::string(*token);
   }
 
+  [[nodiscard]] std::string_view continuing_subword_prefix() const noexcept override {
+    return options_.continuing_subword_prefix;
+  }
+
   [[nodiscard]] const Vocabulary& vocabulary() const noexcept override { return vocabulary_; }
 
  private:

@@ -42,6 +42,9 @@ class TokenModel {
   /// The word that might become this token and nothing else, if there is one.
   [[nodiscard]] virtual std::optional<std::string> word_of(TokenId id) const = 0;
 
+  /// What tokens within a word begin with, such as "##"; empty: nothing marks them.
+  [[nodiscard]] virtual std::string_view continuing_subword_prefix() const noexcept = 0;
+
   [[nodiscard]] virtual const Vocabulary& vocabulary() const noexcept = 0;
 };
 

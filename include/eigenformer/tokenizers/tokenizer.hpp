@@ -187,6 +187,17 @@ class Tokenizer {
   [[nodiscard]] TokenId cls_token_id() const { return role(detail::SpecialRole::cls); }
   [[nodiscard]] TokenId mask_token_id() const { return role(detail::SpecialRole::mask); }
 
+  /// The id of what stands for text that the vocabulary cannot spell; nothing where there is none.
+  [[nodiscard]] std::optional<TokenId> find_unk_token_id() const noexcept {
+    return roles_[static_cast<std::size_t>(detail::SpecialRole::unk)];
+  }
+
+  /// What the vocabulary's tokens within a word begin with, such as "##"; empty: nothing marks
+  /// them.
+  [[nodiscard]] std::string_view continuing_subword_prefix() const noexcept {
+    return pipeline_.model()->continuing_subword_prefix();
+  }
+
   /// How many special tokens the template adds to one text, or to a pair.
   [[nodiscard]] Index added_special_tokens(bool pair = false) const noexcept {
     return static_cast<Index>(post_processor_.added(pair));

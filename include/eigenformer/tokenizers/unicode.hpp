@@ -136,6 +136,13 @@ struct Utf8Scan {
   return at;
 }
 
+/// How many characters the bytes are; each maximal invalid sequence is one.
+[[nodiscard]] inline std::size_t count_characters(std::string_view text) noexcept {
+  std::size_t count = 0;
+  for (std::size_t at = 0; at < text.size(); at += scan_utf8(text, at).size) ++count;
+  return count;
+}
+
 /// Valid UTF-8 made of any bytes, and for each of its positions the position in those bytes.
 struct RepairedText {
   std::string text;
@@ -156,3 +163,12 @@ struct RepairedText {
 }
 
 }  // namespace eigenformer::detail
+
+namespace eigenformer {
+
+/// Any bytes as valid UTF-8, as a Tokenizer reads them: each maximal invalid sequence is U+FFFD.
+[[nodiscard]] inline std::string valid_utf8(std::string_view bytes) {
+  return detail::repair(bytes).text;
+}
+
+}  // namespace eigenformer
