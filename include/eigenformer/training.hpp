@@ -1,7 +1,9 @@
-// The training room: optimizers, schedules, the published metrics.
+// The training room: corpora, masking, optimizers, schedules, the published metrics.
 #pragma once
 
+#include "eigenformer/training/corpus.hpp"
 #include "eigenformer/training/gradients.hpp"
+#include "eigenformer/training/masking.hpp"
 #include "eigenformer/training/metrics/entities.hpp"
 #include "eigenformer/training/metrics/glue.hpp"
 #include "eigenformer/training/metrics/squad.hpp"
