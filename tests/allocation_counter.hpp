@@ -3,6 +3,7 @@
 #pragma once
 
 #include <atomic>
+#include <cstddef>
 #include <cstdlib>
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || !defined(__GLIBC__)
@@ -20,6 +21,13 @@
 namespace {
 std::atomic<bool> counting{false};
 std::atomic<long> allocations{0};
+std::atomic<std::size_t> allocated_bytes{0};
+
+[[maybe_unused]] void count_allocation(std::size_t size) {
+  if (!counting) return;
+  ++allocations;
+  allocated_bytes += size;
+}
 }  // namespace
 
 #if EIGENFORMER_COUNTS
@@ -31,19 +39,19 @@ void* __libc_realloc(void* memory, std::size_t size);
 void* __libc_memalign(std::size_t alignment, std::size_t size);
 
 void* malloc(std::size_t size) {
-  allocations += counting;
+  count_allocation(size);
   return __libc_malloc(size);
 }
 void* calloc(std::size_t count, std::size_t size) {
-  allocations += counting;
+  count_allocation(count * size);
   return __libc_calloc(count, size);
 }
 void* realloc(void* memory, std::size_t size) {
-  allocations += counting;
+  count_allocation(size);
   return __libc_realloc(memory, size);
 }
 void* aligned_alloc(std::size_t alignment, std::size_t size) {
-  allocations += counting;
+  count_allocation(size);
   return __libc_memalign(alignment, size);
 }
 }

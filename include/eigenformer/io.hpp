@@ -3,6 +3,7 @@
 
 #include "eigenformer/io/checkpoint.hpp"
 #include "eigenformer/io/file.hpp"
+#include "eigenformer/io/folder.hpp"
 #include "eigenformer/io/json.hpp"
 #include "eigenformer/io/packed_file.hpp"
 #include "eigenformer/io/safetensors.hpp"

@@ -15,6 +15,7 @@
 #include "eigenformer/base/error.hpp"
 #include "eigenformer/base/shape.hpp"
 #include "eigenformer/io/file.hpp"
+#include "eigenformer/io/folder.hpp"
 #include "eigenformer/io/json.hpp"
 #include "eigenformer/io/safetensors.hpp"
 
@@ -39,8 +40,8 @@ class Checkpoint {
       }
       return checkpoint;
     }
-    const std::string single = join_path(path, "model.safetensors");
-    const std::string index = join_path(path, "model.safetensors.index.json");
+    const std::string single = current_file(path, "model.safetensors");
+    const std::string index = current_file(path, "model.safetensors.index.json");
     if (exists(single)) {
       checkpoint.add_file(single);
     } else if (exists(index)) {
@@ -146,7 +147,7 @@ class Checkpoint {
       shards.emplace(name, 0);
     }
     for (auto& [name, position] : shards) {
-      const std::string path = join_path(folder, name);
+      const std::string path = current_file(folder, name);
       check<IoError>(exists(path), path, ": is listed in ", index, " but missing");
       position = files_.size();
       add_file(path);

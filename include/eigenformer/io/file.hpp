@@ -64,10 +64,24 @@ namespace eigenformer {
   return bytes;
 }
 
+namespace detail {
+
+/// Makes the new names in a folder last through a power cut, on file systems that can.
+inline void sync_folder(const std::string& folder) noexcept {
+  const int descriptor = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (descriptor < 0) return;
+  (void)::fsync(descriptor);
+  ::close(descriptor);
+}
+
+}  // namespace detail
+
 /// A file under construction: written beside its final path and renamed on commit(), so that
 /// readers see the old file or the whole new one, also when the process is killed half way.
-/// Without commit() nothing is left behind. The new file keeps the old one's permissions. Where
+/// Without commit() nothing is left behind; a process that is killed leaves a file
+/// `NAME.PID.NUMBER.tmp`, which nobody reads. The new file keeps the old one's permissions. Where
 /// the path is a symbolic link, the link is replaced and the file it points to stays as it was.
+/// Files that belong together are for FolderUpdate.
 class AtomicFile {
  public:
   /// Throws IoError when the folder cannot be written.
@@ -117,18 +131,10 @@ class AtomicFile {
            std::rename(temporary_.c_str(), path_.c_str()) == 0;
     check<IoError>(done, path_, ": cannot be written: ", std::strerror(errno));
     committed_ = true;
-    sync_folder();
+    detail::sync_folder(folder_of(path_));
   }
 
  private:
-  /// Makes the new name last through a power cut, on file systems that can.
-  void sync_folder() const {
-    const int descriptor = ::open(folder_of(path_).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (descriptor < 0) return;
-    (void)::fsync(descriptor);
-    ::close(descriptor);
-  }
-
   std::string path_;
   std::string temporary_;
   std::FILE* file_ = nullptr;

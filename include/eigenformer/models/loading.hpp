@@ -3,10 +3,7 @@
 // LayerNorm.gamma/beta are old names of weight and bias. Everything else must be accounted for.
 #pragma once
 
-#include <sys/stat.h>
-
 #include <algorithm>
-#include <cerrno>
 #include <cstring>
 #include <map>
 #include <optional>
@@ -18,6 +15,7 @@
 #include <vector>
 
 #include "eigenformer/io/checkpoint.hpp"
+#include "eigenformer/io/folder.hpp"
 #include "eigenformer/nn/initializer.hpp"
 #include "eigenformer/nn/visit.hpp"
 
@@ -256,13 +254,19 @@ void save_parameters(const Model& model, const std::string& path) {
   write_safetensors(path, tensors, {{"format", "pt"}});
 }
 
-/// Writes config.json and model.safetensors into `folder`, which is made if it is not there.
+/// A folder's configuration and tensors, of one and the same save. Throws as reading either.
+template <class Config>
+[[nodiscard]] std::pair<Config, Checkpoint> open_folder(const std::string& folder) {
+  const FolderLock lock(folder, FolderLock::For::reading);
+  Config config = Config::from_pretrained(folder);
+  return {std::move(config), Checkpoint::open(folder)};
+}
+
+/// Writes config.json and model.safetensors as part of an update. Throws IoError.
 template <class Model>
-void save_model(const Model& model, const Json& config, const std::string& folder) {
-  const bool made = ::mkdir(folder.c_str(), 0777) == 0 || errno == EEXIST;
-  check<IoError>(made && is_directory(folder), folder, ": cannot be made: ", std::strerror(errno));
-  save_parameters(model, folder + "/model.safetensors");
-  write_file(folder + "/config.json", config.dump(2) + "\n");
+void save_model(const Model& model, const Json& config, const FolderUpdate& update) {
+  save_parameters(model, join_path(update.path(), "model.safetensors"));
+  write_file(join_path(update.path(), "config.json"), config.dump(2) + "\n");
 }
 
 }  // namespace eigenformer

@@ -171,8 +171,7 @@ class RobertaModel {
   [[nodiscard]] static RobertaModel from_pretrained(const std::string& path,
                                                     const LoadOptions& options = {}) {
     if (is_file(path)) return from_packed(open_packed<Scalar>(path, options));
-    const RobertaConfig config = RobertaConfig::from_pretrained(path);
-    const Checkpoint checkpoint = Checkpoint::open(path);
+    const auto [config, checkpoint] = open_folder<RobertaConfig>(path);
     const CheckpointKeys keys(checkpoint, "roberta");
     const bool pooler = options.initialize_missing_head || keys.contains("pooler.dense.weight");
     RobertaModel model(config, pooler, Initializer::none());
@@ -200,9 +199,15 @@ class RobertaModel {
     return match_keys(model, CheckpointKeys(checkpoint, "roberta"));
   }
 
-  /// Writes config.json and model.safetensors, which transformers loads.
+  /// Writes config.json and model.safetensors, which transformers loads; both at once, or neither.
   void save_pretrained(const std::string& folder) const {
-    save_model(*this, config_.saved_as(suffix, saved_dtype<Scalar>), folder);
+    FolderUpdate update(folder);
+    save_pretrained(update);
+    update.commit();
+  }
+  /// The same as part of an update, which may hold the tokenizer too.
+  void save_pretrained(const FolderUpdate& update) const {
+    save_model(*this, config_.saved_as(suffix, saved_dtype<Scalar>), update);
   }
   /// Writes a model that was packed as one file, which from_pretrained maps.
   void save_packed(const std::string& path) const {
@@ -308,21 +313,13 @@ class RobertaPreTrainedModel {
   [[nodiscard]] static Model from_pretrained(const std::string& path,
                                              const LoadOptions& options = {}) {
     if (is_file(path)) return from_packed(open_packed<Scalar>(path, options));
-    return from_pretrained(path, RobertaConfig::from_pretrained(path), options);
+    const auto [config, checkpoint] = open_folder<RobertaConfig>(path);
+    return from_checkpoint(config, checkpoint, options);
   }
   /// The same for a folder, with another configuration than its own: more labels, say.
   [[nodiscard]] static Model from_pretrained(const std::string& folder, const RobertaConfig& config,
                                              const LoadOptions& options) {
-    const Checkpoint checkpoint = Checkpoint::open(folder);
-    const CheckpointKeys keys = Model::keys_of(config, checkpoint);
-    Model model = Model::unloaded(config, keys);
-    if (options.keep_pooler && keys.contains("pooler.dense.weight")) {
-      model.roberta_.add_pooler(Initializer::none());
-    }
-    model.report_ = load_parameters(model, keys, options, config.initializer_range);
-    model.finish_loading();
-    pack_as_asked(model, options, checkpoint);
-    return model;
+    return from_checkpoint(config, Checkpoint::open(folder), options);
   }
 
   /// As RobertaModel::pack.
@@ -338,9 +335,14 @@ class RobertaPreTrainedModel {
     return match_keys(model, keys);
   }
 
-  /// Writes config.json and model.safetensors, which transformers loads.
+  /// As RobertaModel's functions of this name.
   void save_pretrained(const std::string& folder) const {
-    save_model(self(), config().saved_as(Model::suffix, saved_dtype<Scalar>), folder);
+    FolderUpdate update(folder);
+    save_pretrained(update);
+    update.commit();
+  }
+  void save_pretrained(const FolderUpdate& update) const {
+    save_model(self(), config().saved_as(Model::suffix, saved_dtype<Scalar>), update);
   }
   /// Writes a model that was packed as one file, which from_pretrained maps.
   void save_packed(const std::string& path) const {
@@ -390,6 +392,19 @@ class RobertaPreTrainedModel {
   RobertaModel<Scalar> roberta_;
 
  private:
+  static Model from_checkpoint(const RobertaConfig& config, const Checkpoint& checkpoint,
+                               const LoadOptions& options) {
+    const CheckpointKeys keys = Model::keys_of(config, checkpoint);
+    Model model = Model::unloaded(config, keys);
+    if (options.keep_pooler && keys.contains("pooler.dense.weight")) {
+      model.roberta_.add_pooler(Initializer::none());
+    }
+    model.report_ = load_parameters(model, keys, options, config.initializer_range);
+    model.finish_loading();
+    pack_as_asked(model, options, checkpoint);
+    return model;
+  }
+
   static Model from_packed(const PackedFile& file) {
     const RobertaConfig config = RobertaConfig::from_packed(file);
     check_architecture(file, config, Model::suffix);

@@ -15,6 +15,7 @@
 #include "eigenformer/base/batch.hpp"
 #include "eigenformer/base/error.hpp"
 #include "eigenformer/base/shape.hpp"
+#include "eigenformer/io/folder.hpp"
 #include "eigenformer/io/json.hpp"
 #include "eigenformer/io/packed_file.hpp"
 #include "eigenformer/models/config_reader.hpp"
@@ -72,15 +73,18 @@ struct RobertaConfig {
 
   Json extra = Json::object();  ///< keys that are not named above
 
+  std::string source = "RobertaConfig";  ///< what errors call it: the file that it was read from
+
   /// Features of one attention head.
   [[nodiscard]] Index head_size() const { return hidden_size / num_attention_heads; }
 
   /// The id that marks padding, which positions are counted from; throws ConfigError where
   /// pad_token_id is null.
   [[nodiscard]] TokenId padding_id() const {
-    check<ConfigError>(pad_token_id.has_value(),
-                       "'pad_token_id' is null; RoBERTa counts its positions from the padding id, "
-                       "so the model needs it (1 in the published models)");
+    check<ConfigError>(
+        pad_token_id.has_value(), source,
+        ": 'pad_token_id' is null; RoBERTa counts its positions from the padding id, "
+        "so the model needs it (1 in the published models)");
     return *pad_token_id;
   }
 
@@ -94,7 +98,7 @@ struct RobertaConfig {
 
   /// The number of labels of a classifier; throws ConfigError where there is none.
   [[nodiscard]] Index labels() const {
-    check<ConfigError>(num_labels > 0, "'num_labels' is 0; a classifier needs 1 or more");
+    check<ConfigError>(num_labels > 0, source, ": 'num_labels' is 0; a classifier needs 1 or more");
     return num_labels;
   }
 
@@ -125,7 +129,8 @@ struct RobertaConfig {
   /// or ConfigError naming it.
   [[nodiscard]] static RobertaConfig from_pretrained(const std::string& path) {
     if (is_file(path)) return from_packed(PackedFile::open(path));
-    const std::string file = path + "/config.json";
+    const FolderLock lock(path, FolderLock::For::reading);
+    const std::string file = current_file(path, "config.json");
     return from_json(read_json(file), file);
   }
   [[nodiscard]] static RobertaConfig from_packed(const PackedFile& file) {
@@ -136,6 +141,7 @@ struct RobertaConfig {
   [[nodiscard]] static RobertaConfig from_json(const Json& json, const std::string& source) {
     ConfigReader reader(json, source);
     RobertaConfig config;
+    config.source = source;
     config.model_type = reader.text("model_type", config.model_type);
     config.architectures = reader.texts("architectures");
     if (config.model_type != "roberta") config.vocab_size = 30522;
@@ -143,13 +149,13 @@ struct RobertaConfig {
     config.read_details(reader);
     config.read_labels(reader);
     config.extra = reader.rest();
-    config.validate(source);
+    config.validate();
     return config;
   }
 
   /// Throws ConfigError, naming `source`, key, value and what is allowed, unless a model can be
   /// built from this. from_json() calls it; call it yourself for a configuration made in code.
-  void validate(const std::string& source = "RobertaConfig") const {
+  void validate() const {
     const auto refuse = [&](std::string_view key, const auto& value, const auto&... allowed) {
       fail<ConfigError>(source, ": '", key, "' is ", value, "; it must be ", allowed...);
     };

@@ -99,6 +99,9 @@ struct SentenceConfig {
     ConfigReader reader(json, source);
     hidden_size = reader.whole_or_null<Index>("word_embedding_dimension", std::nullopt);
     hidden_size = reader.whole_or_null<Index>("embedding_dimension", hidden_size);
+    if (hidden_size && *hidden_size < 1) {
+      reader.refuse("word_embedding_dimension", *hidden_size, "1 or more, or null");
+    }
     includes_prompt_ = reader.boolean("include_prompt", true);
     pooling.clear();
     // One flag for each mode, or in newer versions a list of names.

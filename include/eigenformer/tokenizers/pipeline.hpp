@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <span>
@@ -62,13 +63,13 @@ class Pipeline {
   /// Fills `out` with the tokens of one text.
   void tokenize(std::string_view input, bool specials_are_text, EncodeMemory& memory,
                 TextTokens& out) const {
-    check<ShapeError>(input.size() < 0xFFFFFFF0U, "tokenizer: a text of ", input.size(),
-                      " bytes; 4 GiB is the limit");
+    check_size(input);
     out.clear();
     out.text = input;
     if (valid_prefix(input) != input.size()) {
       out.repaired = repair(input);
       out.text = out.repaired.text;
+      check_size(out.text);
     }
     std::int32_t word = 0;
     const auto add_token = [&](std::size_t begin, std::size_t end, std::uint32_t number) {
@@ -237,6 +238,14 @@ class Pipeline {
   }
 
   // ---- encoding ----
+
+  /// Bytes and words are counted in 32 bits.
+  static void check_size(std::string_view text) {
+    constexpr std::size_t most = std::numeric_limits<std::int32_t>::max();
+    check<ShapeError>(text.size() <= most, "tokenizer: a text of ", text.size(),
+                      " bytes, with each invalid sequence counted as 3; at most ", most,
+                      " are supported");
+  }
 
   /// Adds the tokens of text between added tokens, whose first word has number `word`; returns the
   /// number of the next word.

@@ -18,6 +18,7 @@
 #include "eigenformer/base/error.hpp"
 #include "eigenformer/base/function_ref.hpp"
 #include "eigenformer/io/file.hpp"
+#include "eigenformer/io/folder.hpp"
 #include "eigenformer/io/json.hpp"
 #include "eigenformer/threading/thread_pool.hpp"
 #include "eigenformer/tokenizers/decoder.hpp"
@@ -43,7 +44,8 @@ class Tokenizer {
   /// ask for and this library does not have is a ConfigError with its name; entries that break the
   /// format are a FormatError; a file that cannot be read is an IoError.
   [[nodiscard]] static Tokenizer from_pretrained(const std::string& folder) {
-    const std::string path = folder + "/tokenizer.json";
+    const FolderLock lock(folder, FolderLock::For::reading);
+    const std::string path = current_file(folder, "tokenizer.json");
     const bool one_file = exists(path);
     check<IoError>(one_file || exists(folder + "/vocab.json"), folder,
                    ": has neither tokenizer.json nor vocab.json with merges.txt");
@@ -55,8 +57,8 @@ class Tokenizer {
       made.document_ = detail::tokenizer_json_of_vocabulary(folder).dump();
       made.read(folder + "/vocab.json, merges.txt");
     }
-    made.read_roles(detail::read_json_if_there(folder + "/special_tokens_map.json"),
-                    detail::read_json_if_there(folder + "/tokenizer_config.json"));
+    made.read_roles(detail::read_object_if_there(folder + "/special_tokens_map.json"),
+                    detail::read_object_if_there(folder + "/tokenizer_config.json"));
     return made;
   }
 

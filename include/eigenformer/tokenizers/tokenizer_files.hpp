@@ -54,9 +54,13 @@ inline constexpr std::array<std::array<const char*, 3>, 7> usual_special_names =
     {"<mask>", "[MASK]", nullptr},
 }};
 
-/// A file of JSON, or null where it is not there.
-[[nodiscard]] inline Json read_json_if_there(const std::string& path) {
-  return exists(path) ? read_json(path) : Json(nullptr);
+/// A file that holds a JSON object, or null where it is not there.
+[[nodiscard]] inline Json read_object_if_there(const std::string& path) {
+  if (!exists(path)) return nullptr;
+  Json json = read_json(path);
+  check<FormatError>(json.is_object(), path, ": must be an object, not ",
+                     std::string_view(json.type_name()));
+  return json;
 }
 
 /// The model stage of tokenizer.json. Throws ConfigError for a model that is not supported, by its
@@ -134,9 +138,9 @@ inline constexpr std::array<std::array<const char*, 3>, 7> usual_special_names =
   const std::string vocabulary_path = folder + "/vocab.json";
   Json vocabulary = read_json(vocabulary_path);
   check<FormatError>(vocabulary.is_object(), vocabulary_path, ": must be an object");
-  const Json config = read_json_if_there(folder + "/tokenizer_config.json");
-  const Json names_file = read_json_if_there(folder + "/special_tokens_map.json");
-  const Json added_file = read_json_if_there(folder + "/added_tokens.json");
+  const Json config = read_object_if_there(folder + "/tokenizer_config.json");
+  const Json names_file = read_object_if_there(folder + "/special_tokens_map.json");
+  const Json added_file = read_object_if_there(folder + "/added_tokens.json");
   const std::string config_path = folder + "/tokenizer_config.json";
   const std::string type =
       config.is_object() ? json_text(config, "tokenizer_class", config_path).value_or("") : "";
