@@ -1,4 +1,4 @@
-// Tokenizers: text to ids and back, with offsets, from the published files.
+// The tokenizers room: text to ids and back, with offsets, from the published files.
 #pragma once
 
 #include "eigenformer/tokenizers/encode_cache.hpp"

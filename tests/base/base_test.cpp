@@ -8,15 +8,15 @@
 #include "eigenformer/base/error.hpp"
 #include "eigenformer/base/shape.hpp"
 
+#include "../messages.hpp"
+
 namespace ef = eigenformer;
 
 TEST(Error, MessageJoinsItsParts) {
-  try {
-    ef::check<ef::ShapeError>(false, "a ", 3, ' ', ef::Shape{2, 3}, ' ', 0.5, ' ', true);
-    FAIL();
-  } catch (const ef::Error& error) {
-    EXPECT_STREQ(error.what(), "a 3 [2, 3] 0.5 true");
-  }
+  EXPECT_EQ(ef::tests::message_of<ef::ShapeError>([] {
+              ef::check<ef::ShapeError>(false, "a ", 3, ' ', ef::Shape{2, 3}, ' ', 0.5, ' ', true);
+            }),
+            "a 3 [2, 3] 0.5 true");
 }
 
 TEST(Shape, AxesCountFromBothEnds) {

@@ -9,14 +9,15 @@
 
 #include <gtest/gtest.h>
 
-#include "support.hpp"
+#include "../messages.hpp"
+#include "../temporary_folder.hpp"
 
 namespace eigenformer {
 namespace {
 
-using testing::contains;
-using testing::message_of;
-using testing::TemporaryFolder;
+using tests::contains;
+using tests::message_of;
+using tests::TemporaryFolder;
 using Names = std::vector<std::string>;
 
 /// Writes a file of one-element F32 tensors.

@@ -14,15 +14,16 @@
 
 #include "eigenformer/io/mapped_file.hpp"
 
-#include "support.hpp"
+#include "../messages.hpp"
+#include "../temporary_folder.hpp"
 #include <signal.h>
 
 namespace eigenformer {
 namespace {
 
-using testing::contains;
-using testing::message_of;
-using testing::TemporaryFolder;
+using tests::contains;
+using tests::message_of;
+using tests::TemporaryFolder;
 using Names = std::vector<std::string>;
 
 TEST(File, ReadsWhatWasWritten) {

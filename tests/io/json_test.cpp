@@ -6,14 +6,15 @@
 
 #include <gtest/gtest.h>
 
-#include "support.hpp"
+#include "../messages.hpp"
+#include "../temporary_folder.hpp"
 
 namespace eigenformer {
 namespace {
 
-using testing::contains;
-using testing::message_of;
-using testing::TemporaryFolder;
+using tests::contains;
+using tests::message_of;
+using tests::TemporaryFolder;
 
 std::string refused(std::string_view text) {
   return message_of<FormatError>([&] { (void)parse_json(text, "some/config.json"); });

@@ -11,18 +11,19 @@
 
 #include "eigenformer/io/safetensors.hpp"
 
+#include "../messages.hpp"
+#include "../temporary_folder.hpp"
 #include "safetensors_bytes.hpp"
-#include "support.hpp"
 
 namespace eigenformer {
 namespace {
 
 using testing::as_byte_span;
-using testing::contains;
 using testing::entry;
-using testing::message_of;
 using testing::safetensors_bytes;
-using testing::TemporaryFolder;
+using tests::contains;
+using tests::message_of;
+using tests::TemporaryFolder;
 
 SafetensorsHeader accepted(std::string_view header, std::size_t data_bytes = 0) {
   return parse_safetensors_header(as_byte_span(safetensors_bytes(header, data_bytes)), "a.bin");

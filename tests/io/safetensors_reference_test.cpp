@@ -16,14 +16,14 @@
 #include "eigenformer/io/json.hpp"
 #include "eigenformer/io/safetensors.hpp"
 
+#include "../temporary_folder.hpp"
 #include "safetensors_bytes.hpp"
-#include "support.hpp"
 
 namespace eigenformer {
 namespace {
 
 using testing::as_byte_span;
-using testing::TemporaryFolder;
+using tests::TemporaryFolder;
 
 const std::string fixtures = EIGENFORMER_FIXTURES "/io/safetensors/";
 

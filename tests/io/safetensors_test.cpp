@@ -16,17 +16,18 @@
 
 #include <gtest/gtest.h>
 
+#include "../messages.hpp"
+#include "../temporary_folder.hpp"
 #include "safetensors_bytes.hpp"
-#include "support.hpp"
 
 namespace eigenformer {
 namespace {
 
-using testing::contains;
 using testing::entry;
-using testing::message_of;
 using testing::safetensors_bytes;
-using testing::TemporaryFolder;
+using tests::contains;
+using tests::message_of;
+using tests::TemporaryFolder;
 using Names = std::vector<std::string>;
 
 template <class Scalar>

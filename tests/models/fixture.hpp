@@ -95,6 +95,15 @@ class Fixture {
   Batch batch;                     ///< the same packed
 };
 
+/// The names of the fixtures of one kind, such as `&Fixture::masked_lm`, sorted.
+inline std::vector<std::string> fixture_names(bool (Fixture::*kind)() const) {
+  std::vector<std::string> names;
+  for (const std::string& name : fixture_names()) {
+    if ((Fixture(name).*kind)()) names.push_back(name);
+  }
+  return names;
+}
+
 /// The largest difference divided by the largest expected value; infinite for NaN.
 class Difference {
  public:

@@ -17,6 +17,7 @@
 
 #include "eigenformer/models/roberta.hpp"
 
+#include "../messages.hpp"
 #include "fixture.hpp"
 
 namespace eigenformer {
@@ -29,29 +30,13 @@ using testing_models::same_bits;
 using testing_models::StoredTensor;
 using testing_models::StoredTensors;
 using testing_models::TemporaryFolder;
+using tests::expect_parts;
+using tests::message_of;
 
 using MaskedLm = RobertaForMaskedLM<float>;
 using Encoder = RobertaModel<float>;
 
 constexpr Precision every_precision[] = {Precision::full, Precision::bf16, Precision::int8};
-
-/// The message of the exception of type `Exception` that `function` throws.
-template <class Exception, class Function>
-std::string message_of(Function&& function) {
-  try {
-    function();
-  } catch (const Exception& problem) {
-    return problem.what();
-  }
-  ADD_FAILURE() << "nothing was thrown";
-  return "";
-}
-
-void expect_parts(const std::string& message, const std::vector<std::string>& parts) {
-  for (const std::string& part : parts) {
-    EXPECT_NE(message.find(part), std::string::npos) << "'" << part << "' in: " << message;
-  }
-}
 
 /// A fixture's model as a packed file.
 template <class Model>

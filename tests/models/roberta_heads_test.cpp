@@ -14,6 +14,7 @@
 
 #include "eigenformer/models/auto_model.hpp"
 
+#include "../messages.hpp"
 #include "fixture.hpp"
 
 namespace eigenformer {
@@ -29,28 +30,12 @@ using testing_models::same_bits;
 using testing_models::StoredTensors;
 using testing_models::TemporaryFolder;
 using testing_models::tokens_difference;
+using tests::expect_parts;
+using tests::message_of;
 
 template <class Scalar>
 constexpr double tolerance = sizeof(Scalar) == sizeof(double) ? 1e-12 : 1e-5;
 constexpr double gradient_tolerance = 1e-9;
-
-/// The message of the exception of type `Exception` that `function` throws.
-template <class Exception, class Function>
-std::string message_of(Function&& function) {
-  try {
-    function();
-  } catch (const Exception& problem) {
-    return problem.what();
-  }
-  ADD_FAILURE() << "nothing was thrown";
-  return "";
-}
-
-void expect_parts(const std::string& message, const std::vector<std::string>& parts) {
-  for (const std::string& part : parts) {
-    EXPECT_NE(message.find(part), std::string::npos) << "'" << part << "' in: " << message;
-  }
-}
 
 /// Calls f(model) with the fixture's model, which must not be a bare encoder.
 template <class Scalar, class Function>
@@ -205,20 +190,13 @@ TEST_P(RobertaHeadsParity, LossAndGradients) {
   });
 }
 
-std::vector<std::string> names_with_heads() {
-  std::vector<std::string> names;
-  for (const std::string& name : fixture_names()) {
-    if (Fixture(name).other_head()) names.push_back(name);
-  }
-  return names;
-}
-
-INSTANTIATE_TEST_SUITE_P(Fixtures, RobertaHeadsParity, ::testing::ValuesIn(names_with_heads()),
+INSTANTIATE_TEST_SUITE_P(Fixtures, RobertaHeadsParity,
+                         ::testing::ValuesIn(fixture_names(&Fixture::other_head)),
                          [](const auto& instance) { return instance.param; });
 
 TEST(RobertaHeads, EachHasAFixtureWithALoss) {
   std::set<std::string> heads;
-  for (const std::string& name : names_with_heads()) {
+  for (const std::string& name : fixture_names(&Fixture::other_head)) {
     const Fixture fixture(name);
     const std::string model = fixture.note("class");
     if (fixture.has("loss")) heads.insert(model.substr(model.find("For")));
@@ -351,7 +329,7 @@ std::vector<std::string> sorted_names(const std::string& folder) {
 
 TEST(RobertaHeadFiles, AreSavedAsTransformersSavesThem) {
   Context cx(1);
-  for (const std::string& name : names_with_heads()) {
+  for (const std::string& name : fixture_names(&Fixture::other_head)) {
     SCOPED_TRACE(name);
     const Fixture fixture(name);
     with_head<float>(fixture.folder, {}, [&]<class Model>(const Model& model) {
@@ -377,7 +355,7 @@ TEST(RobertaHeadFiles, AreSavedAsTransformersSavesThem) {
 
 TEST(RobertaHeadFiles, PackedGiveTheSameBits) {
   Context cx(1);
-  for (const std::string& name : names_with_heads()) {
+  for (const std::string& name : fixture_names(&Fixture::other_head)) {
     const Fixture fixture(name);
     for (const Precision precision : {Precision::full, Precision::bf16, Precision::int8}) {
       SCOPED_TRACE(concat(name, " ", name_of(precision)));

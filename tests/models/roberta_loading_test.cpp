@@ -11,6 +11,7 @@
 
 #include "eigenformer/models/roberta.hpp"
 
+#include "../messages.hpp"
 #include "fixture.hpp"
 
 namespace eigenformer {
@@ -24,27 +25,11 @@ using testing_models::same_bits;
 using testing_models::StoredTensor;
 using testing_models::StoredTensors;
 using testing_models::TemporaryFolder;
+using tests::expect_parts;
+using tests::message_of;
 
 using MaskedLm = RobertaForMaskedLM<double>;
 using Encoder = RobertaModel<double>;
-
-/// The message of the exception of type `Exception` that `function` throws.
-template <class Exception, class Function>
-std::string message_of(Function&& function) {
-  try {
-    function();
-  } catch (const Exception& problem) {
-    return problem.what();
-  }
-  ADD_FAILURE() << "nothing was thrown";
-  return "";
-}
-
-void expect_parts(const std::string& message, const std::vector<std::string>& parts) {
-  for (const std::string& part : parts) {
-    EXPECT_NE(message.find(part), std::string::npos) << "'" << part << "' in: " << message;
-  }
-}
 
 constexpr const char* words = "roberta.embeddings.word_embeddings.weight";
 constexpr const char* decoder = "lm_head.decoder.weight";

@@ -289,25 +289,17 @@ TEST_P(RobertaParity, SavesWhatItLoaded) {
   check_round_trip<float>(Fixture(GetParam()));
 }
 
-std::vector<std::string> masked_lm_names() {
-  std::vector<std::string> names;
-  for (const std::string& name : fixture_names()) {
-    if (Fixture(name).masked_lm()) names.push_back(name);
-  }
-  return names;
-}
-
 const auto name_of_instance = [](const auto& instance) { return instance.param; };
 
 INSTANTIATE_TEST_SUITE_P(Fixtures, RobertaParity, ::testing::ValuesIn(fixture_names()),
                          name_of_instance);
-INSTANTIATE_TEST_SUITE_P(Fixtures, RobertaMaskedLmParity, ::testing::ValuesIn(masked_lm_names()),
-                         name_of_instance);
+INSTANTIATE_TEST_SUITE_P(Fixtures, RobertaMaskedLmParity,
+                         ::testing::ValuesIn(fixture_names(&Fixture::masked_lm)), name_of_instance);
 
 TEST(RobertaFixtures, AreThere) {
   if (std::getenv("EIGENFORMER_MODEL_FIXTURES") != nullptr) GTEST_SKIP() << "other fixtures";
   EXPECT_GE(fixture_names().size(), 39u);
-  EXPECT_GE(masked_lm_names().size(), 14u);
+  EXPECT_GE(fixture_names(&Fixture::masked_lm).size(), 14u);
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 #include "eigenformer/autograd/ops.hpp"
 #include "eigenformer/nn.hpp"
 
+#include "../messages.hpp"
 #include "support.hpp"
 
 namespace ef = eigenformer;
@@ -16,8 +17,9 @@ using ef::ShapeError;
 using ef::Tensor;
 using ef::TokenId;
 using ef::testing::close;
-using ef::testing::expect_message;
 using ef::testing::Matrix;
+using ef::tests::expect_parts;
+using ef::tests::message_of;
 
 namespace {
 
@@ -135,15 +137,15 @@ TYPED_TEST(Modules, Embedding) {
   const Scalar expected[] = {1, 0, 0, 0, 2};  // the padding row gets none, a repeated row both
   for (Index i = 0; i < 5; ++i) EXPECT_TRUE((d.array().row(i) == expected[i]).all()) << i;
 
-  expect_message<ShapeError>(
-      [&] {
-        return embedding(this->cx, std::vector<TokenId>{0, 5});
-      },
-      {"id 5", "position 1", "5 entries"});
-  expect_message<ShapeError>([&] { return embedding(this->cx, std::vector<TokenId>{-1}); },
-                             {"id -1", "5 entries"});
-  expect_message<ShapeError>([] { return ef::Embedding<Scalar>(5, 4, 5); }, {"5 of 5"});
-  expect_message<ShapeError>([] { return ef::Embedding<Scalar>(5, 4, -2); }, {"-2 of 5"});
+  expect_parts(message_of<ShapeError>([&] {
+                 return embedding(this->cx, std::vector<TokenId>{0, 5});
+               }),
+               {"id 5", "position 1", "5 entries"});
+  expect_parts(
+      message_of<ShapeError>([&] { return embedding(this->cx, std::vector<TokenId>{-1}); }),
+      {"id -1", "5 entries"});
+  expect_parts(message_of<ShapeError>([] { return ef::Embedding<Scalar>(5, 4, 5); }), {"5 of 5"});
+  expect_parts(message_of<ShapeError>([] { return ef::Embedding<Scalar>(5, 4, -2); }), {"-2 of 5"});
 }
 
 TYPED_TEST(Modules, ResidualRefersToOrHoldsItsModule) {
@@ -167,8 +169,8 @@ TYPED_TEST(Modules, ResidualRefersToOrHoldsItsModule) {
   EXPECT_EQ(ef::Residual(attention)(this->cx, x, ef::Sequences(segments)).shape(),
             (ef::Shape{3, 4}));
   const ef::Linear<Scalar> narrow(4, 3);
-  expect_message<ShapeError>([&] { return ef::Residual(narrow)(this->cx, x); },
-                             {"[3, 4]", "[3, 3]"});
+  expect_parts(message_of<ShapeError>([&] { return ef::Residual(narrow)(this->cx, x); }),
+               {"[3, 4]", "[3, 3]"});
 }
 
 TYPED_TEST(Modules, FeedForward) {
@@ -211,38 +213,47 @@ TYPED_TEST(Modules, CrossAttentionWithoutOffsetsIsOneText) {
   EXPECT_TRUE(close(attention(this->cx, x, {}, memory, {}),
                     attention(this->cx, x, {}, memory, ef::Sequences(whole)), 0));
   const std::vector<Index> two{0, 1, 3};
-  expect_message<ShapeError>(
-      [&] { return attention(this->cx, x, ef::Sequences(two), this->random(3, 4), {}); },
-      {"2 query segments", "1 key segments"});
+  expect_parts(message_of<ShapeError>([&] {
+                 return attention(this->cx, x, ef::Sequences(two), this->random(3, 4), {});
+               }),
+               {"2 query segments", "1 key segments"});
 }
 
 TYPED_TEST(Modules, MismatchesNameBothSides) {
   using Scalar = TypeParam;
   const ef::Linear<Scalar> linear(4, 6);
-  expect_message<ShapeError>([&] { return linear(this->cx, this->random(3, 5)); },
-                             {"[3, 5]", "[6, 4]"});
+  expect_parts(message_of<ShapeError>([&] { return linear(this->cx, this->random(3, 5)); }),
+               {"[3, 5]", "[6, 4]"});
   const ef::LayerNorm<Scalar> norm(4);
-  expect_message<ShapeError>([&] { return norm(this->cx, this->random(3, 5)); }, {"[3, 5]", "[4]"});
-  expect_message<ShapeError>([&] { return norm(this->cx, this->random(3, 4), this->random(2, 4)); },
-                             {"[3, 4]", "[2, 4]"});
-  expect_message<ef::ConfigError>(
-      [] { return ef::MultiHeadAttention<Scalar>({.hidden = 10, .heads = 3}); }, {"3 heads", "10"});
-  expect_message<ef::ConfigError>([] { return ef::MultiHeadAttention<Scalar>({.heads = 3}); },
-                                  {"3 heads", "hidden size 0"});
-  expect_message<ef::ConfigError>(
-      [] { return ef::EncoderLayer<Scalar>({.hidden = 8, .heads = 0, .intermediate = 3}); },
-      {"0 heads", "8"});
+  expect_parts(message_of<ShapeError>([&] { return norm(this->cx, this->random(3, 5)); }),
+               {"[3, 5]", "[4]"});
+  expect_parts(message_of<ShapeError>(
+                   [&] { return norm(this->cx, this->random(3, 4), this->random(2, 4)); }),
+               {"[3, 4]", "[2, 4]"});
+  expect_parts(message_of<ef::ConfigError>(
+                   [] { return ef::MultiHeadAttention<Scalar>({.hidden = 10, .heads = 3}); }),
+               {"3 heads", "10"});
+  expect_parts(
+      message_of<ef::ConfigError>([] { return ef::MultiHeadAttention<Scalar>({.heads = 3}); }),
+      {"3 heads", "hidden size 0"});
+  expect_parts(message_of<ef::ConfigError>([] {
+                 return ef::EncoderLayer<Scalar>({.hidden = 8, .heads = 0, .intermediate = 3});
+               }),
+               {"0 heads", "8"});
   const ef::EncoderLayer<Scalar> layer(small_layer);
-  expect_message<ShapeError>([&] { return layer(this->cx, this->random(3, 6)); },
-                             {"[3, 6]", "[24, 8]"});
+  expect_parts(message_of<ShapeError>([&] { return layer(this->cx, this->random(3, 6)); }),
+               {"[3, 6]", "[24, 8]"});
   const auto x = this->random(3, 8);
   const auto with = [&](std::vector<Index> segments, std::vector<std::uint8_t> mask = {}) {
     return layer(this->cx, x, ef::Sequences(segments, mask));
   };
-  expect_message<ShapeError>([&] { return with({0, 2}); }, {"0 to 3"});
-  expect_message<ShapeError>([&] { return with({1, 3}); }, {"0 to 3"});
-  expect_message<ShapeError>([&] { return with({0, 4, 3}); }, {"0 to 3"});
-  expect_message<ShapeError>([&] { return with({}, {1, 1}); }, {"2 mask values", "3 keys"});
+  expect_parts(message_of<ShapeError>([&] { return with({0, 2}); }), {"0 to 3"});
+  expect_parts(message_of<ShapeError>([&] { return with({1, 3}); }), {"0 to 3"});
+  expect_parts(message_of<ShapeError>([&] { return with({0, 4, 3}); }), {"0 to 3"});
+  expect_parts(message_of<ShapeError>([&] {
+                 return with({}, {1, 1});
+               }),
+               {"2 mask values", "3 keys"});
 
   const auto attend = [&](Index q_rows, Index q_cols, Index k_rows, Index k_cols, Index v_rows,
                           Index v_cols, const ef::AttentionOptions& options) {
@@ -250,17 +261,18 @@ TYPED_TEST(Modules, MismatchesNameBothSides) {
                                             this->random(k_rows, k_cols),
                                             this->random(v_rows, v_cols), options);
   };
-  expect_message<ShapeError>([&] { return attend(3, 4, 3, 6, 3, 4, {.heads = 2}); },
-                             {"[3, 6]", "[3, 4]"});
-  expect_message<ShapeError>([&] { return attend(3, 4, 3, 4, 2, 4, {.heads = 2}); },
-                             {"[3, 4]", "[2, 4]"});
-  expect_message<ShapeError>([&] { return attend(3, 4, 3, 4, 3, 5, {.heads = 2}); },
-                             {"2 heads", "[3, 5]"});
-  expect_message<ShapeError>([&] { return attend(3, 4, 3, 4, 3, 4, {.heads = -1}); },
-                             {"-1 heads", "[3, 4]"});
-  expect_message<ef::Error>([&] { return attend(3, 4, 3, 4, 3, 4, {.dropout = 1}); }, {"1"});
+  expect_parts(message_of<ShapeError>([&] { return attend(3, 4, 3, 6, 3, 4, {.heads = 2}); }),
+               {"[3, 6]", "[3, 4]"});
+  expect_parts(message_of<ShapeError>([&] { return attend(3, 4, 3, 4, 2, 4, {.heads = 2}); }),
+               {"[3, 4]", "[2, 4]"});
+  expect_parts(message_of<ShapeError>([&] { return attend(3, 4, 3, 4, 3, 5, {.heads = 2}); }),
+               {"2 heads", "[3, 5]"});
+  expect_parts(message_of<ShapeError>([&] { return attend(3, 4, 3, 4, 3, 4, {.heads = -1}); }),
+               {"-1 heads", "[3, 4]"});
+  expect_parts(message_of<ef::Error>([&] { return attend(3, 4, 3, 4, 3, 4, {.dropout = 1}); }),
+               {"1"});
   const ef::EncoderLayer<Scalar> wet({.hidden = 8, .heads = 2, .intermediate = 12, .dropout = 1.5});
-  expect_message<ef::Error>([&] { return wet(this->cx, x); }, {"1.5", "[0, 1)"});
+  expect_parts(message_of<ef::Error>([&] { return wet(this->cx, x); }), {"1.5", "[0, 1)"});
 }
 
 TYPED_TEST(Modules, AModuleWithoutNumbersSaysSo) {
@@ -269,22 +281,21 @@ TYPED_TEST(Modules, AModuleWithoutNumbersSaysSo) {
   const ef::Linear<Scalar> linear(4, 6, none);
   EXPECT_FALSE(linear.weight().defined());
   EXPECT_EQ(ef::parameter_count(linear), 30);
-  expect_message<ef::Error>([&] { return linear(this->cx, this->random(3, 4)); }, {"no numbers"});
+  expect_parts(message_of<ef::Error>([&] { return linear(this->cx, this->random(3, 4)); }),
+               {"no numbers"});
   const ef::Embedding<Scalar> embedding(5, 4, 1, none);
-  expect_message<ef::Error>([&] { return embedding(this->cx, std::vector<TokenId>{0}); },
-                            {"[5, 4]", "no numbers"});
+  expect_parts(message_of<ef::Error>([&] { return embedding(this->cx, std::vector<TokenId>{0}); }),
+               {"[5, 4]", "no numbers"});
   ef::Linear<Scalar> assigned(4, 6, none);
-  expect_message<ShapeError>(
-      [&] {
-        assigned.weight().assign(Tensor<Scalar>(this->random(4, 6)));
-        return 0;
-      },
+  expect_parts(
+      message_of<ShapeError>([&] { assigned.weight().assign(Tensor<Scalar>(this->random(4, 6))); }),
       {"[4, 6]", "[6, 4]"});
 }
 
 TYPED_TEST(Modules, ATapeRefusesToWatchNothing) {
   ef::Tape<TypeParam> tape;
-  expect_message<ef::Error>([&] { return tape.watch(Tensor<TypeParam>()); }, {"without numbers"});
+  expect_parts(message_of<ef::Error>([&] { return tape.watch(Tensor<TypeParam>()); }),
+               {"without numbers"});
 }
 
 TYPED_TEST(Modules, InitialValues) {
@@ -355,7 +366,8 @@ TYPED_TEST(Modules, ACopyIsAModelOfItsOwn) {
   EXPECT_TRUE(close(layer(this->cx, x), before, 0));
   const ef::EncoderLayer<Scalar> moved = std::move(layer);
   EXPECT_TRUE(close(moved(this->cx, x), before, 0));
-  expect_message<ef::Error>([&] { return layer(this->cx, x); }, {"no numbers"});  // NOLINT: moved
+  expect_parts(message_of<ef::Error>([&] { return layer(this->cx, x); }),
+               {"no numbers"});  // NOLINT: moved
 }
 
 TYPED_TEST(Modules, FrozenParametersGetNoGradient) {

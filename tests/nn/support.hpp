@@ -1,4 +1,4 @@
-// What the tests of the modules share: PyTorch's numbers from a fixture, comparison, messages.
+// What the tests of the modules share: PyTorch's numbers from a fixture, comparison.
 #pragma once
 
 #include <string>
@@ -71,21 +71,5 @@ template <class Scalar>
 /// PyTorch's float64 numbers are met to 1e-12 in double, to 1e-5 in float.
 template <class Scalar>
 inline constexpr double tolerance = std::is_same_v<Scalar, double> ? 1e-12 : 1e-5;
-
-/// `call` throws exactly `Exception`, and its message holds all of `parts`.
-template <class Exception, class Call>
-void expect_message(Call&& call, std::initializer_list<std::string_view> parts) {
-  try {
-    (void)call();
-    ADD_FAILURE() << "nothing was thrown";
-  } catch (const Exception& error) {
-    for (const std::string_view part : parts) {
-      EXPECT_NE(std::string_view(error.what()).find(part), std::string_view::npos)
-          << '\'' << part << "' is not in: " << error.what();
-    }
-  } catch (const std::exception& error) {
-    ADD_FAILURE() << "another exception: " << error.what();
-  }
-}
 
 }  // namespace eigenformer::testing

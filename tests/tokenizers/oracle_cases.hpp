@@ -3,7 +3,6 @@
 #pragma once
 
 #include <cstdint>
-#include <cstdio>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -11,6 +10,8 @@
 
 #include "eigenformer/io/json.hpp"
 #include "eigenformer/tokenizers/tokenizer.hpp"
+
+#include "../fnv.hpp"
 
 namespace eigenformer::oracle {
 
@@ -112,36 +113,7 @@ class Random {
   const std::string& letters_;
 };
 
-/// FNV-1a with 64 bits, over whole 32-bit numbers and over bytes.
-class Fnv {
- public:
-  void add(std::uint64_t value) { hash_ = (hash_ ^ value) * 0x100000001B3U; }
-  void bytes(std::string_view text) {
-    for (const char byte : text) add(static_cast<unsigned char>(byte));
-  }
-  template <class Numbers>
-  void numbers(const Numbers& numbers) {
-    add(numbers.size());
-    for (const auto number : numbers) add(static_cast<std::uint32_t>(number));
-  }
-  void offsets(const std::vector<ByteSpan>& spans) {
-    add(2 * spans.size());
-    for (const ByteSpan span : spans) {
-      add(span.begin);
-      add(span.end);
-    }
-  }
-  [[nodiscard]] std::string hex() const {
-    char text[17];
-    std::snprintf(text, sizeof(text), "%016llx", static_cast<unsigned long long>(hash_));
-    return text;
-  }
-
- private:
-  std::uint64_t hash_ = 0xCBF29CE484222325U;
-};
-
-inline void add_window(Fnv& fnv, const Encoding& window) {
+inline void add_window(tests::Fnv& fnv, const Encoding& window) {
   fnv.numbers(window.ids);
   fnv.numbers(window.type_ids);
   fnv.offsets(window.offsets);
@@ -158,7 +130,7 @@ inline std::string digest(const Tokenizer& tokenizer, const Case& made) {
   } catch (const ConfigError&) {
     return "error";
   }
-  Fnv fnv;
+  tests::Fnv fnv;
   add_window(fnv, encoding);
   for (const Encoding& window : encoding.overflowing) add_window(fnv, window);
   fnv.bytes(tokenizer.decode(encoding.ids, false));

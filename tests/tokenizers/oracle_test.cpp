@@ -32,7 +32,7 @@ const Tokenizer& model() {
 }
 
 TEST(TokenizerOracle, FixturesAreOfThisModel) {
-  oracle::Fnv fnv;
+  tests::Fnv fnv;
   fnv.bytes(read_file(model_folder + "/tokenizer.json"));
   EXPECT_EQ(digests()["model_file"], fnv.hex())
       << "examples/model/tokenizer.json has changed: run tests/oracle/tokenizers_fixtures.py";
@@ -122,7 +122,7 @@ std::vector<char32_t> code_points() {
 }
 
 /// The fixture counts offsets in characters here.
-void add_in_characters(oracle::Fnv& fnv, const std::string& text, const Encoding& encoding) {
+void add_in_characters(tests::Fnv& fnv, const std::string& text, const Encoding& encoding) {
   std::vector<std::uint32_t> character_at(text.size() + 1);
   std::uint32_t count = 0;
   for (std::size_t i = 0; i < text.size(); ++i) {
@@ -148,7 +148,7 @@ TEST(TokenizerOracle, EveryCodePointInWords) {
   EncodeOptions options;
   options.cache = &cache;
   for (std::size_t i = 0; i < expected.size(); ++i) {
-    oracle::Fnv fnv;
+    tests::Fnv fnv;
     const std::size_t end = std::min(points.size(), (i + 1) * per_digest);
     for (std::size_t begin = i * per_digest; begin < end; begin += per_text) {
       std::string text;
@@ -178,7 +178,7 @@ TEST(TokenizerOracle, EveryCodePointBesideAddedTokens) {
   const std::size_t per_digest = 4096;
   ASSERT_EQ(expected.size(), (points.size() + per_digest - 1) / per_digest);
   for (std::size_t i = 0; i < expected.size(); ++i) {
-    oracle::Fnv fnv;
+    tests::Fnv fnv;
     const std::size_t end = std::min(points.size(), (i + 1) * per_digest);
     for (std::size_t at = i * per_digest; at < end; ++at) {
       std::string point;

@@ -111,7 +111,7 @@ Texts read_texts(const std::string& name) {
   return read;
 }
 
-void add_ids_and_offsets(oracle::Fnv& fnv, const Encoding& window) {
+void add_ids_and_offsets(tests::Fnv& fnv, const Encoding& window) {
   fnv.numbers(window.ids);
   fnv.offsets(window.offsets);
 }
@@ -131,7 +131,7 @@ void compare_texts(const Tokenizer& tokenizer, const std::string& name, const Te
     options.strategy = TruncationStrategy::only_second;
   }
   for (std::size_t i = 0; i < expected.size(); ++i) {
-    oracle::Fnv fnv;
+    tests::Fnv fnv;
     const std::size_t end = std::min(texts.texts.size(), (i + 1) * chunk);
     for (std::size_t at = i * chunk; at < end; ++at) {
       const Encoding encoding = pairs

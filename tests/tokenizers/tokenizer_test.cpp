@@ -10,6 +10,7 @@
 
 #include "eigenformer/threading/thread_pool.hpp"
 
+#include "../messages.hpp"
 #include "../temporary_folder.hpp"
 #include "oracle_cases.hpp"
 
@@ -44,15 +45,10 @@ Json toy_document() {
 
 Tokenizer toy(const Json& document) { return Tokenizer::from_json(document.dump(), "toy"); }
 
-/// What reading the document says, or nothing where it is taken.
+/// What reading the document says.
 template <class Exception>
 std::string refusal(const Json& document) {
-  try {
-    (void)toy(document);
-  } catch (const Exception& problem) {
-    return problem.what();
-  }
-  return "";
+  return tests::message_of<Exception>([&] { (void)toy(document); });
 }
 
 TEST(Tokenizer, RoundTrip) {
@@ -302,7 +298,7 @@ TEST(Tokenizer, RefusesBrokenEntries) {
     EXPECT_EQ(message.substr(0, 5), "toy: ") << pointer << " = " << value << ": " << message;
   }
   Json document = toy_document();
-  EXPECT_EQ(refusal<Error>(document), "");
+  EXPECT_NO_THROW((void)toy(document));
   document["model"]["merges"][1] = "o w";
   EXPECT_EQ(refusal<FormatError>(document),
             "toy: merge 2 ('o' and 'w'): 'ow' is not in the vocabulary");
@@ -314,15 +310,11 @@ TEST(Tokenizer, RefusesBrokenEntries) {
 TEST(Tokenizer, RefusesBrokenFolders) {
   const TemporaryFolder folder;
   const auto refused = [&] {
-    try {
-      (void)Tokenizer::from_pretrained(folder.path());
-    } catch (const Error& problem) {
-      std::string message = problem.what();
-      const std::size_t at = message.find(folder.path());
-      if (at != std::string::npos) message.replace(at, folder.path().size(), "DIR");
-      return message;
-    }
-    return std::string();
+    std::string message =
+        tests::message_of<Error>([&] { (void)Tokenizer::from_pretrained(folder.path()); });
+    const std::size_t at = message.find(folder.path());
+    if (at != std::string::npos) message.replace(at, folder.path().size(), "DIR");
+    return message;
   };
   EXPECT_EQ(refused(), "DIR: has neither tokenizer.json nor vocab.json with merges.txt");
   const std::string vocabulary = R"({"<s>": 0, "</s>": 1, "a": 2, "b": 3, "ab": 4, "<mask>": 5})";
@@ -332,7 +324,6 @@ TEST(Tokenizer, RefusesBrokenFolders) {
   EXPECT_EQ(refused(),
             "DIR/merges.txt: line 3 is 'a', which does not have two parts with one space between");
   write_file(folder.path() + "/merges.txt", "#version: 0.2\r\na b\r\n");
-  EXPECT_EQ(refused(), "");
   const Tokenizer read = Tokenizer::from_pretrained(folder.path());
   EXPECT_EQ(read.encode("ab <mask>").ids, (Ids{0, 4, 5, 1}));
   write_file(folder.path() + "/merges.txt", "b a\n");

@@ -9,6 +9,7 @@
 
 #include <gtest/gtest.h>
 
+#include "../messages.hpp"
 #include "metrics_support.hpp"
 
 namespace eigenformer {
@@ -102,13 +103,8 @@ TEST(GlueMetrics, RefuseLengthsThatDiffer) {
   EXPECT_THROW((void)matthews_correlation(none, none), ShapeError);
   EXPECT_THROW((void)pearson_correlation(Numbers{1, 2}, Numbers{1}), ShapeError);
   EXPECT_THROW((void)spearman_correlation(Numbers{1}, Numbers{1}), ShapeError);
-  try {
-    (void)accuracy_and_f1(one, two);
-    FAIL();
-  } catch (const ShapeError& error) {
-    EXPECT_STREQ(error.what(),
-                 "accuracy: 1 predictions but 2 labels; each example needs one of both");
-  }
+  EXPECT_EQ(tests::message_of<ShapeError>([&] { (void)accuracy_and_f1(one, two); }),
+            "accuracy: 1 predictions but 2 labels; each example needs one of both");
 }
 
 }  // namespace

@@ -19,6 +19,7 @@ class TapeBase;
 /// The source of dropout patterns: every dropout layer that runs takes the next stream.
 class DropoutGenerator {
  public:
+  /// Two generators of one seed give the same patterns in the same order.
   explicit DropoutGenerator(std::uint64_t seed) : rng_(seed) {}
 
   /// The next layer's pattern.
@@ -38,6 +39,7 @@ class Context {
   /// names an instruction set that the machine does not have.
   explicit Context(int threads = available_cores())
       : Context(std::make_shared<ThreadPool>(threads), MemoryPool()) {}
+  /// Shares a thread pool and a memory pool with other contexts. Throws as above.
   Context(std::shared_ptr<ThreadPool> threads, MemoryPool memory)
       : threads_(std::move(threads)), memory_(std::move(memory)) {
     (void)active_isa();
@@ -46,10 +48,13 @@ class Context {
   TapeBase* tape = nullptr;             ///< records operations for gradients; null: inference
   DropoutGenerator* dropout = nullptr;  ///< null: nothing is dropped
 
+  /// The thread pool that operations run on.
   [[nodiscard]] ThreadPool& threads() const noexcept { return *threads_; }
+  /// The same, for another context to share.
   [[nodiscard]] const std::shared_ptr<ThreadPool>& shared_threads() const noexcept {
     return threads_;
   }
+  /// The memory that results are taken from; a copy of it is a handle to the same.
   [[nodiscard]] MemoryPool& memory() noexcept { return memory_; }
 
   /// Uninitialised numbers from the memory pool.
@@ -57,6 +62,7 @@ class Context {
   [[nodiscard]] Tensor<Scalar> empty(const Shape& shape) {
     return Tensor<Scalar>(memory_, shape);
   }
+  /// Zeros from the memory pool.
   template <class Scalar>
   [[nodiscard]] Tensor<Scalar> zeros(const Shape& shape) {
     Tensor<Scalar> result(memory_, shape);

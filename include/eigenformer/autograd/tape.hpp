@@ -23,12 +23,16 @@ class TapeBase {
   TapeBase(const TapeBase&) = delete;
   TapeBase& operator=(const TapeBase&) = delete;
 
+  /// The scalar of the tensors that it records.
   [[nodiscard]] DType dtype() const noexcept { return dtype_; }
 
  protected:
+  /// A tape with a serial number of its own.
   explicit TapeBase(DType dtype) : dtype_(dtype), serial_(next_serial()) {}
+  /// Not virtual: nobody owns a tape by its base.
   ~TapeBase() = default;
 
+  /// What tensors of this tape have as TapePosition::tape.
   [[nodiscard]] std::uint32_t serial() const noexcept { return serial_; }
 
  private:
@@ -66,6 +70,7 @@ class Gradients {
     const auto found = by_storage_.find(leaf.data());
     return found == by_storage_.end() ? nullptr : &found->second;
   }
+  /// How many leaves have a gradient.
   [[nodiscard]] std::size_t size() const noexcept { return by_storage_.size(); }
 
   /// Adds the gradients of another pass over the same leaves, such as the next part of a batch.
@@ -120,12 +125,12 @@ class Tape : public TapeBase {
       return sum;
     }
 
-    /// Where a kernel puts the gradient of `input` and whether it must add to what is there; what
-    /// it need not add to is not initialised.
+    /// Where a kernel puts a gradient.
     struct Target {
-      MatrixView<Scalar> view;
-      bool add;
+      MatrixView<Scalar> view;  ///< of the gradient so far
+      bool add;                 ///< to what is there; else it is not initialised
     };
+    /// Where a kernel puts the gradient of `input`.
     [[nodiscard]] Target target(const Tensor<Scalar>& input) {
       if (at(input).defined()) return {accumulator(input).view(), true};
       at(input) = context_.template empty<Scalar>(input.shape());
@@ -144,6 +149,7 @@ class Tape : public TapeBase {
     std::vector<Tensor<Scalar>> gradients_;
   };
 
+  /// An empty tape; it records while a context has it.
   Tape() : TapeBase(dtype_of<Scalar>) {}
 
   /// The same tensor as a leaf, for which backward() gives a gradient. Idempotent by storage.
@@ -197,6 +203,7 @@ class Tape : public TapeBase {
     return gradients;
   }
 
+  /// How many nodes there are: leaves and recorded operations.
   [[nodiscard]] std::size_t size() const noexcept { return nodes_.size(); }
 
  private:

@@ -15,7 +15,7 @@ enum class Activation : std::uint8_t {
   gelu_tanh,  ///< x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))
   relu,       ///< max(x, 0)
   silu,       ///< x / (1 + exp(-x))
-  tanh,
+  tanh,       ///< tanh(x)
 };
 
 /// The activation that HF calls `name`; throws ConfigError for one that is not supported.

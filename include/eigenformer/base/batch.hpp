@@ -18,8 +18,9 @@ using TokenId = std::int32_t;
 
 /// Rows `begin` to `end` (excluded) of a matrix.
 struct RowRange {
-  Index begin = 0;
-  Index end = 0;
+  Index begin = 0;  ///< the first row
+  Index end = 0;    ///< one past the last row
+  /// How many rows.
   [[nodiscard]] Index size() const noexcept { return end - begin; }
 };
 
@@ -30,7 +31,9 @@ struct Batch {
   std::vector<std::uint8_t> mask;    ///< `[tokens]`, 0: nothing attends to it; empty: all 1
   std::vector<Index> offsets = {0};  ///< `[segments + 1]`: segment i is offsets[i]..offsets[i+1]
 
+  /// How many tokens all texts have together.
   [[nodiscard]] Index tokens() const noexcept { return static_cast<Index>(ids.size()); }
+  /// How many texts there are.
   [[nodiscard]] Index segments() const noexcept { return static_cast<Index>(offsets.size()) - 1; }
 
   /// The rows of segment `i`; throws ShapeError where there is no such segment.

@@ -11,25 +11,26 @@ namespace eigenformer {
 
 /// The element types of files and tensors.
 enum class DType : std::uint8_t {
-  boolean,
-  u8,
-  i8,
-  u16,
-  i16,
-  f16,
-  bf16,
-  u32,
-  i32,
-  f32,
-  u64,
-  i64,
-  f64
+  boolean,  ///< one byte, 0 or 1
+  u8,       ///< unsigned, 8 bits
+  i8,       ///< signed, 8 bits
+  u16,      ///< unsigned, 16 bits
+  i16,      ///< signed, 16 bits
+  f16,      ///< Half
+  bf16,     ///< BFloat16
+  u32,      ///< unsigned, 32 bits
+  i32,      ///< signed, 32 bits
+  f32,      ///< float
+  u64,      ///< unsigned, 64 bits
+  i64,      ///< signed, 64 bits
+  f64       ///< double
 };
 
 /// IEEE 754 half precision: 1 sign, 5 exponent and 10 fraction bits.
 struct Half {
-  std::uint16_t bits = 0;
+  std::uint16_t bits = 0;  ///< sign, exponent and fraction, from the top
 
+  /// Exact; a NaN keeps its fraction.
   explicit operator float() const noexcept {
     const std::uint32_t sign = static_cast<std::uint32_t>(bits & 0x8000u) << 16;
     const std::uint32_t exponent = (bits >> 10) & 0x1fu;
@@ -41,23 +42,28 @@ struct Half {
     }
     return std::bit_cast<float>(sign | ((exponent + 112) << 23) | (fraction << 13));
   }
+  /// Exact.
   explicit operator double() const noexcept { return static_cast<float>(*this); }
 };
 
 /// The upper half of a float: 1 sign, 8 exponent and 7 fraction bits.
 struct BFloat16 {
-  std::uint16_t bits = 0;
+  std::uint16_t bits = 0;  ///< sign, exponent and fraction, from the top
 
+  /// Zero.
   BFloat16() = default;
+  /// The nearest bfloat16, ties to even; NaN stays NaN.
   constexpr explicit BFloat16(float value) noexcept {
     const auto raw = std::bit_cast<std::uint32_t>(value);
     const bool nan = (raw & 0x7fffffffu) > 0x7f800000u;
     bits = static_cast<std::uint16_t>(nan ? (raw >> 16) | 0x40u
                                           : (raw + 0x7fffu + ((raw >> 16) & 1u)) >> 16);
   }
+  /// Exact.
   constexpr explicit operator float() const noexcept {
     return std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16);
   }
+  /// Exact.
   constexpr explicit operator double() const noexcept { return static_cast<float>(*this); }
 };
 
@@ -101,9 +107,11 @@ struct BFloat16 {
   return "";
 }
 
-/// The DType of a C++ type.
+/// The DType of a C++ type: bool, the integers of fixed width, Half, BFloat16, float or double.
+/// Another type does not compile.
 template <class Scalar>
 inline constexpr DType dtype_of = [] { static_assert(sizeof(Scalar) == 0, "no DType"); }();
+/// @cond specialisations
 template <>
 inline constexpr DType dtype_of<bool> = DType::boolean;
 template <>
@@ -130,5 +138,6 @@ template <>
 inline constexpr DType dtype_of<std::int64_t> = DType::i64;
 template <>
 inline constexpr DType dtype_of<double> = DType::f64;
+/// @endcond
 
 }  // namespace eigenformer

@@ -18,6 +18,7 @@ namespace eigenformer {
 /// The base of everything that this library throws.
 class Error : public std::runtime_error {
  public:
+  /// `message` is what what() returns.
   explicit Error(const std::string& message) : std::runtime_error(message) {}
 };
 /// Sizes that do not fit each other, or an index outside its range.

@@ -12,6 +12,7 @@
 
 namespace eigenformer {
 
+/// Bytes of a huge page on x86-64, and of most on AArch64.
 inline constexpr std::size_t huge_page = std::size_t{1} << 21;
 
 /// `bytes` bytes, uninitialised, aligned to 64 bytes or, where they fill one, to a huge page. For

@@ -31,6 +31,7 @@ namespace eigenformer {
 /// The random numbers of one seed, addressed by stream and position.
 class Rng {
  public:
+  /// Equal seeds give equal numbers, on every machine.
   explicit constexpr Rng(std::uint64_t seed) noexcept : seed_(seed) {}
 
   /// 64 random bits.

@@ -24,9 +24,11 @@ using Index = std::ptrdiff_t;
 /// The sizes of a tensor of rank 0 (one number) to 8.
 class Shape {
  public:
-  static constexpr int max_rank = 8;
+  static constexpr int max_rank = 8;  ///< axes that a shape can have
 
+  /// Rank 0: the shape of one number.
   Shape() = default;
+  /// The same as from a span.
   Shape(std::initializer_list<Index> sizes) : Shape(std::span(sizes.begin(), sizes.size())) {}
   /// Throws ShapeError for more than 8 axes or a negative size.
   explicit Shape(std::span<const Index> sizes) {
@@ -34,6 +36,7 @@ class Shape {
     for (const Index size : sizes) append(size);
   }
 
+  /// How many axes there are.
   [[nodiscard]] int rank() const noexcept { return rank_; }
 
   /// The size of one axis; negative axes count from the last one.
@@ -71,7 +74,9 @@ class Shape {
     return changed;
   }
 
+  /// The sizes in order, first to last axis.
   [[nodiscard]] const Index* begin() const noexcept { return sizes_.data(); }
+  /// One past the last size.
   [[nodiscard]] const Index* end() const noexcept { return sizes_.data() + rank_; }
 
   /// Written as `[37, 768]`.
@@ -81,6 +86,7 @@ class Shape {
     return out + "]";
   }
 
+  /// Equal in rank and in every size.
   friend bool operator==(const Shape& a, const Shape& b) noexcept {
     if (a.rank_ != b.rank_) return false;
     for (int axis = 0; axis < a.rank_; ++axis) {

@@ -73,6 +73,7 @@ class Checkpoint {
     return names;
   }
 
+  /// Whether there is a tensor of that name.
   [[nodiscard]] bool contains(std::string_view name) const noexcept {
     return file_of_.find(name) != file_of_.end();
   }
@@ -87,26 +88,32 @@ class Checkpoint {
     return files_[found->second];
   }
 
-  /// As SafetensorsFile's functions of the same names.
+  /// As SafetensorsFile::info.
   [[nodiscard]] const TensorInfo& info(std::string_view name) const {
     return file(name).info(name);
   }
+  /// As SafetensorsFile::shape.
   [[nodiscard]] Shape shape(std::string_view name) const { return file(name).shape(name); }
+  /// As SafetensorsFile::bytes.
   [[nodiscard]] std::span<const std::byte> bytes(std::string_view name) const {
     return file(name).bytes(name);
   }
+  /// As SafetensorsFile::read.
   template <class Scalar>
   void read(std::string_view name, std::span<Scalar> out) const {
     file(name).read(name, out);
   }
+  /// As SafetensorsFile::read_range.
   template <class Scalar>
   void read_range(std::string_view name, Index first, std::span<Scalar> out) const {
     file(name).read_range(name, first, out);
   }
+  /// As SafetensorsFile::read_rows.
   template <class Scalar>
   void read_rows(std::string_view name, Index first, Index count, std::span<Scalar> out) const {
     file(name).read_rows(name, first, count, out);
   }
+  /// As SafetensorsFile::view.
   template <class Scalar>
   [[nodiscard]] const Scalar* view(std::string_view name) const {
     return file(name).template view<Scalar>(name);

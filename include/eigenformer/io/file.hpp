@@ -108,6 +108,7 @@ class AtomicFile {
   }
   AtomicFile(const AtomicFile&) = delete;
   AtomicFile& operator=(const AtomicFile&) = delete;
+  /// Removes what was written, unless it was committed.
   ~AtomicFile() {
     if (file_ != nullptr) std::fclose(file_);
     if (!committed_) ::unlink(temporary_.c_str());
@@ -120,6 +121,7 @@ class AtomicFile {
     const std::size_t written = std::fwrite(data, 1, size, file_);
     check<IoError>(written == size, path_, ": cannot be written: ", std::strerror(errno));
   }
+  /// The same for the bytes of a text.
   void write(std::string_view text) { write(text.data(), text.size()); }
 
   /// Flushes to the disk and takes the final name.

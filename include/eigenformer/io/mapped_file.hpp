@@ -53,9 +53,12 @@ class MappedFile {
   }
   MappedFile(const MappedFile&) = delete;
   MappedFile& operator=(const MappedFile&) = delete;
+  /// Unmaps the file.
   ~MappedFile() { ::munmap(data_, size_); }
 
+  /// The path that was opened.
   [[nodiscard]] const std::string& path() const noexcept { return path_; }
+  /// Bytes of the file, never 0.
   [[nodiscard]] std::size_t size() const noexcept { return size_; }
   /// The first byte, at the start of a page. The pages may be written (a `const_cast` is sound),
   /// unless they are shared.
@@ -65,6 +68,7 @@ class MappedFile {
   /// Takes the pages out of this process's memory; they come back from the file when they are read.
   /// Numbers that were written to them are lost.
   void forget_pages() const noexcept { ::madvise(data_, size_, MADV_DONTNEED); }
+  /// All bytes of the file.
   [[nodiscard]] std::span<const std::byte> bytes() const noexcept { return {data(), size_}; }
 
  private:

@@ -72,10 +72,13 @@ class PackedFile {
     }
   }
 
+  /// The path that was opened.
   [[nodiscard]] const std::string& path() const noexcept { return tensors_.path(); }
+  /// How the weights of linear layers are packed.
   [[nodiscard]] Precision precision() const noexcept { return precision_; }
   /// The text of config.json; `architectures` names the class that wrote the file.
   [[nodiscard]] const std::string& config() const { return tensors_.metadata().at("config"); }
+  /// The file's tensors: numbers (F32) under a parameter's name, packs (U32) under pack_name().
   [[nodiscard]] const SafetensorsFile& tensors() const noexcept { return tensors_; }
 
   /// Whether there is a parameter of that name, in numbers or packed.

@@ -112,6 +112,7 @@ class SafetensorsFile {
     return SafetensorsFile(MappedFile::open_shared(path));
   }
 
+  /// The path that was opened.
   [[nodiscard]] const std::string& path() const noexcept { return mapping_->path(); }
   /// All tensors in the order of their data.
   [[nodiscard]] std::span<const TensorInfo> tensors() const noexcept { return header_.tensors; }
@@ -130,6 +131,7 @@ class SafetensorsFile {
     return names;
   }
 
+  /// Whether there is a tensor of that name.
   [[nodiscard]] bool contains(std::string_view name) const noexcept {
     return find(name) != nullptr;
   }
@@ -290,10 +292,10 @@ inline void check_model_format(const SafetensorsFile& file) {
 
 /// A tensor that is to be written; `bytes` holds its elements in C order and is not copied.
 struct TensorToWrite {
-  std::string name;
-  DType dtype = DType::f32;
-  Shape shape;
-  std::span<const std::byte> bytes;
+  std::string name;                  ///< unique in the file, without NUL, not "__metadata__"
+  DType dtype = DType::f32;          ///< the type of its elements
+  Shape shape;                       ///< as the header will say it
+  std::span<const std::byte> bytes;  ///< as many as dtype and shape ask for
 };
 
 namespace detail {

@@ -33,13 +33,14 @@ inline constexpr std::size_t max_safetensors_header = 100'000'000;
 
 /// One tensor of a file: what the header says about it.
 struct TensorInfo {
-  std::string name;
+  std::string name;             ///< unique in the file
   std::string_view dtype_name;  ///< as in the header, such as "BF16"
   std::optional<DType> dtype;   ///< empty: a format that is listed but cannot be read, as F8_E4M3
   std::vector<Index> shape;     ///< of any rank; no size is negative
   std::size_t begin = 0;        ///< first byte, counted from the start of the file
   std::size_t end = 0;          ///< one past the last byte
 
+  /// Bytes of the data.
   [[nodiscard]] std::size_t bytes() const noexcept { return end - begin; }
   /// How many elements; never overflows, since the header has been checked.
   [[nodiscard]] Index numel() const noexcept {

@@ -16,7 +16,8 @@ namespace eigenformer::kernels {
 template <class Scalar>
 struct AdamWStep {
   Scalar gradient_scale = 1;     ///< the gradient is multiplied with it first
-  Scalar beta1 = 0, beta2 = 0;   ///< how much of the old means stays
+  Scalar beta1 = 0;              ///< how much of the old mean stays
+  Scalar beta2 = 0;              ///< how much of the old square stays
   Scalar mean_correction = 1;    ///< 1 / (1 - beta1^t), or 1
   Scalar square_correction = 1;  ///< 1 / (1 - beta2^t), or 1
   Scalar eps = 0;                ///< added to the root of the corrected square

@@ -28,27 +28,37 @@ struct Attention {
   std::span<const Index> query_offsets;    ///< `[segments + 1]`
   std::span<const Index> key_offsets;      ///< `[segments + 1]`
   std::span<const std::uint8_t> key_mask;  ///< `[key tokens]`, 0: unseen; empty: all seen
-  Index heads = 1;
-  bool causal = false;
-  Scalar scale = 1;
+  Index heads = 1;                         ///< divides the columns of query, key and value
+  bool causal = false;                     ///< queries see no later keys
+  Scalar scale = 1;                        ///< what q k^T is multiplied with
+  /// Of the probabilities; their positions are those of Part::probabilities.
   DropoutPattern dropout = {};
   Precision precision = Precision::full;  ///< anything else: in bfloat16, where that is faster
 
   static constexpr Index block = 64;  ///< queries that are worked on at a time
 
+  /// How many texts there are.
   [[nodiscard]] Index segments() const noexcept {
     return static_cast<Index>(query_offsets.size()) - 1;
   }
+  /// Columns of one head's queries and keys.
   [[nodiscard]] Index head_size() const noexcept { return query.cols / heads; }
+  /// Columns of one head's values.
   [[nodiscard]] Index value_size() const noexcept { return value.cols / heads; }
 
   /// One head of one segment.
   struct Part {
-    MatrixView<const Scalar> query, key, value;  ///< `[n, head size]`
-    Index query_begin, key_begin, column, value_column;
-    Index probabilities;  ///< where its `[queries, keys]` begin among all probabilities
+    MatrixView<const Scalar> query;  ///< `[queries, head size]`
+    MatrixView<const Scalar> key;    ///< `[keys, head size]`
+    MatrixView<const Scalar> value;  ///< `[keys, value size]`
+    Index query_begin;               ///< its first row of all queries
+    Index key_begin;                 ///< its first row of all keys and values
+    Index column;                    ///< its first column of all queries and keys
+    Index value_column;              ///< its first column of all values
+    Index probabilities;             ///< where its `[queries, keys]` begin among all probabilities
   };
 
+  /// The rows of segment `segment` and the columns of head `head`.
   [[nodiscard]] Part part(Index segment, Index head) const noexcept {
     const auto at = static_cast<std::size_t>(segment);
     Part part{};

@@ -14,10 +14,11 @@ namespace eigenformer::kernels {
 /// One dropout layer's draw: which stream of which random numbers, and how much to drop. A value
 /// that refers to nothing: the backward pass may come when the generator is gone.
 struct DropoutPattern {
-  Rng rng{0};
-  std::uint64_t stream = 0;
-  double probability = 0;  ///< 0: nothing is dropped
+  Rng rng{0};                ///< the generator's numbers
+  std::uint64_t stream = 0;  ///< which of them this layer takes
+  double probability = 0;    ///< 0: nothing is dropped
 
+  /// Whether apply() changes anything.
   [[nodiscard]] bool drops() const noexcept { return probability > 0; }
 
   /// How the numbers at positions `region` * 2^32 and on are drawn.

@@ -15,19 +15,24 @@
 #include "eigenformer/kernels/packing.hpp"
 #include "eigenformer/threading/thread_pool.hpp"
 
+/// Loops over plain memory: pointers, sizes and views in and out, no tensors.
 namespace eigenformer::kernels {
 
 /// Which operand of a product is stored transposed. The weights of a linear layer are
 /// `[out, in]`, so its forward pass is `b_transposed`; its backward passes are the other two.
-enum class Layout : std::uint8_t { plain, a_transposed, b_transposed };
+enum class Layout : std::uint8_t {
+  plain,         ///< a `[m, k]`, b `[k, n]`
+  a_transposed,  ///< a `[k, m]`, b `[k, n]`
+  b_transposed,  ///< a `[m, k]`, b `[n, k]`
+};
 
 /// What a linear layer does with its product while it is in cache.
 template <class Scalar>
 struct Epilogue {
-  const Scalar* bias = nullptr;  ///< `[out]`, or null
-  Activation activation = Activation::none;
-  MatrixView<Scalar> pre_activation = {};  ///< `[m, out]`: kept for the backward pass, or empty
-  bool approximate = false;                ///< y need not have more digits than bfloat16
+  const Scalar* bias = nullptr;              ///< `[out]`, or null
+  Activation activation = Activation::none;  ///< what y = f(x W^T + bias) takes as f
+  MatrixView<Scalar> pre_activation = {};    ///< `[m, out]`: kept for the backward pass, or empty
+  bool approximate = false;                  ///< y need not have more digits than bfloat16
 };
 
 namespace detail {

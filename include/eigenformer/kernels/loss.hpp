@@ -19,7 +19,9 @@ struct CrossEntropyTarget {
   Scalar smoothing = 0;                  ///< in [0, 1]
   std::span<const Scalar> weights = {};  ///< `[classes]`, or empty: all 1
 
+  /// The label of a row.
   [[nodiscard]] TokenId label(Index row) const { return labels[static_cast<std::size_t>(row)]; }
+  /// The weight of a class.
   [[nodiscard]] Scalar weight(Index label) const {
     return weights.empty() ? Scalar(1) : weights[static_cast<std::size_t>(label)];
   }

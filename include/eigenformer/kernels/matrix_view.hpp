@@ -10,11 +10,12 @@ namespace eigenformer {
 /// A borrowed row-major matrix `[rows, cols]`.
 template <class Scalar>
 struct MatrixView {
-  Scalar* data = nullptr;
-  Index rows = 0;
-  Index cols = 0;
-  Index stride = 0;  ///< elements from one row to the next
+  Scalar* data = nullptr;  ///< the first number of the first row
+  Index rows = 0;          ///< how many rows there are
+  Index cols = 0;          ///< numbers in a row
+  Index stride = 0;        ///< elements from one row to the next
 
+  /// The first number of row `i`.
   [[nodiscard]] Scalar* row(Index i) const noexcept { return data + i * stride; }
 
   /// Columns `begin` to `begin + count`.
@@ -26,7 +27,8 @@ struct MatrixView {
     return {data + begin * stride, count, cols, stride};
   }
 
-  // NOLINTNEXTLINE(google-explicit-constructor): a writable view is a readable one
+  /// A writable view is a readable one.
+  // NOLINTNEXTLINE(google-explicit-constructor)
   operator MatrixView<const Scalar>() const noexcept requires(!std::is_const_v<Scalar>) {
     return {data, rows, cols, stride};
   }

@@ -111,10 +111,15 @@ class PackedWeight {
     owner_ = std::move(owner);
   }
 
+  /// How the numbers are stored.
   [[nodiscard]] Precision precision() const noexcept { return precision_; }
+  /// Rows of the weight: features that come out.
   [[nodiscard]] Index out() const noexcept { return out_; }
+  /// Columns of the weight: features that go in.
   [[nodiscard]] Index in() const noexcept { return in_; }
+  /// Whether inputs are multiplied with input_multiplier() first.
   [[nodiscard]] bool scales_inputs() const noexcept { return scales_inputs_; }
+  /// The panels, one after the other, and the numbers of int8 after them.
   [[nodiscard]] const Word* words() const noexcept { return words_; }
   /// A multiple of 16: packs may lie one after the other.
   [[nodiscard]] Index size_in_words() const noexcept {
@@ -124,6 +129,7 @@ class PackedWeight {
 
   /// Steps along k, of one word for each column.
   [[nodiscard]] Index steps() const noexcept { return steps_; }
+  /// How many panels there are.
   [[nodiscard]] Index panels() const noexcept {
     return detail::divided_up(out_, detail::panel_columns);
   }
@@ -131,10 +137,11 @@ class PackedWeight {
   [[nodiscard]] Index width(Index panel) const noexcept {
     return std::min(detail::panel_columns, padded() - panel * detail::panel_columns);
   }
-  /// For int8, what the columns' bytes are multiplied with, their sums, and what the inputs are
-  /// multiplied with, or null.
+  /// For int8, what the bytes of each column are multiplied with, `[out]` and zeros.
   [[nodiscard]] const float* column_scale() const noexcept { return numbers(); }
+  /// For int8, the sum of the bytes of each column, `[out]` and zeros.
   [[nodiscard]] const float* column_sum() const noexcept { return numbers() + padded(); }
+  /// For int8, what the inputs `[in]` are multiplied with before they are rounded, or null.
   [[nodiscard]] const float* input_multiplier() const noexcept {
     return scales_inputs_ ? numbers() + 2 * padded() : nullptr;
   }

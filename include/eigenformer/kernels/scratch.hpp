@@ -11,6 +11,8 @@
 
 namespace eigenformer::kernels {
 
+namespace detail {
+
 /// Uninitialised numbers, aligned to a cache line at least.
 template <class Scalar>
 class AlignedBuffer {
@@ -36,14 +38,13 @@ class AlignedBuffer {
     }
     return data_;
   }
+  /// What at_least() returned last, or null.
   [[nodiscard]] const Scalar* data() const noexcept { return data_; }
 
  private:
   Scalar* data_ = nullptr;
   Index size_ = 0;
 };
-
-namespace detail {
 
 /// What the calling thread's buffers are for; one use at a time each.
 enum class Scratch { left, right, rows, scaled_row, row_scale, queries, keys, values, scores };

@@ -91,6 +91,7 @@ class ConfigReader {
     return value->get<bool>();
   }
 
+  /// A string.
   [[nodiscard]] std::string text(const char* key, std::string absent) {
     const Json* value = find(key);
     if (value == nullptr) return absent;

@@ -73,6 +73,7 @@ class CheckpointKeys {
     return name;
   }
 
+  /// Whether a tensor stands for a parameter's name, under any of its spellings.
   [[nodiscard]] bool contains(std::string_view name) const {
     return keys_.contains(canonical(name));
   }
@@ -89,7 +90,9 @@ class CheckpointKeys {
     const auto found = keys_.find(canonical(name));
     return found == keys_.end() ? nullptr : &found->second;
   }
+  /// The checkpoint's keys by canonical name.
   [[nodiscard]] const std::map<std::string, std::string>& keys() const noexcept { return keys_; }
+  /// The checkpoint that the keys are of.
   [[nodiscard]] const Checkpoint& checkpoint() const noexcept { return checkpoint_; }
 
  private:
@@ -151,10 +154,12 @@ inline std::string listed(const char* what, const std::vector<std::string>& name
 /// What config.json calls the type of saved weights.
 template <class Scalar>
 inline constexpr const char* saved_dtype = nullptr;
+/// @cond specialisations
 template <>
 inline constexpr const char* saved_dtype<float> = "float32";
 template <>
 inline constexpr const char* saved_dtype<double> = "float64";
+/// @endcond
 
 /// How a model's parameters and a checkpoint's tensors match.
 struct KeyMatch {

@@ -23,6 +23,7 @@ namespace eigenformer {
 template <class Scalar>
 class RobertaEmbeddings {
  public:
+  /// Draws the tables. Throws ConfigError where `pad_token_id` is null.
   RobertaEmbeddings(const RobertaConfig& config, const Initializer& init)
       : word_(config.vocab_size, config.hidden_size, config.padding_id(), init),
         position_(config.max_position_embeddings, config.hidden_size, config.padding_id(), init),
@@ -59,6 +60,7 @@ class RobertaEmbeddings {
     position_ids(batch, padding, positions);
     return positions;
   }
+  /// The same into `positions`, as long as the batch has tokens.
   static void position_ids(const Batch& batch, TokenId padding, std::span<TokenId> positions) {
     std::fill(positions.begin(), positions.end(), padding);
     for (std::size_t i = 0; i + 1 < batch.offsets.size(); ++i) {
@@ -72,9 +74,12 @@ class RobertaEmbeddings {
 
   /// The norm that the outputs come from.
   [[nodiscard]] const LayerNorm<Scalar>& norm() const noexcept { return norm_; }
+  /// The word embeddings, `[vocab, hidden]`.
   [[nodiscard]] const Embedding<Scalar>& word() const noexcept { return word_; }
+  /// The same, to change them.
   [[nodiscard]] Embedding<Scalar>& word() noexcept { return word_; }
 
+  /// Visits `word_embeddings`, `position_embeddings`, `token_type_embeddings` and `LayerNorm`.
   static void visit(auto& self, auto&& f) {
     f("word_embeddings", self.word_);
     f("position_embeddings", self.position_);
@@ -106,6 +111,7 @@ class RobertaEmbeddings {
 template <class Scalar>
 class RobertaPooler {
  public:
+  /// Draws the layer's weights.
   RobertaPooler(const RobertaConfig& config, const Initializer& init)
       : dense_(config.hidden_size, config.hidden_size, init) {}
 
@@ -114,8 +120,10 @@ class RobertaPooler {
     return dense_(cx, first, Activation::tanh);
   }
 
+  /// As RobertaModel::pack.
   void pack(ThreadPool& threads, Precision precision) { dense_.pack(threads, precision); }
 
+  /// Visits `dense`.
   static void visit(auto& self, auto&& f) { f("dense", self.dense_); }
 
  private:
@@ -124,8 +132,8 @@ class RobertaPooler {
 
 /// What RobertaModel::forward keeps beside its result.
 struct RobertaOutputOptions {
-  bool hidden_states = false;
-  bool attentions = false;
+  bool hidden_states = false;  ///< the embeddings' output and each layer's
+  bool attentions = false;     ///< each layer's attention probabilities
 };
 
 /// Everything that the encoder computed.
@@ -146,6 +154,7 @@ class RobertaModel {
   /// A model with fresh weights. Throws ConfigError.
   explicit RobertaModel(const RobertaConfig& config, bool pooler = true)
       : RobertaModel(config, pooler, Initializer(0, config.initializer_range)) {}
+  /// The same with weights from `init`.
   RobertaModel(const RobertaConfig& config, bool pooler, const Initializer& init)
       : config_(config), embeddings_(config, init) {
     config.validate();
@@ -237,12 +246,17 @@ class RobertaModel {
     return output;
   }
 
+  /// What the model was made from.
   [[nodiscard]] const RobertaConfig& config() const noexcept { return config_; }
+  /// What from_pretrained() found missing or unexpected; empty otherwise.
   [[nodiscard]] const LoadReport& load_report() const noexcept { return report_; }
+  /// The word embeddings, `[vocab, hidden]`.
   [[nodiscard]] const Embedding<Scalar>& word_embeddings() const noexcept {
     return embeddings_.word();
   }
+  /// The same, to change them.
   [[nodiscard]] Embedding<Scalar>& word_embeddings() noexcept { return embeddings_.word(); }
+  /// The pooler, where there is one.
   [[nodiscard]] const std::optional<RobertaPooler<Scalar>>& pooler() const noexcept {
     return pooler_;
   }
@@ -251,6 +265,7 @@ class RobertaModel {
     if (!pooler_.has_value()) pooler_.emplace(config_, init);
   }
 
+  /// Visits `embeddings`, `encoder` and, where there is one, `pooler`.
   static void visit(auto& self, auto&& f) {
     f("embeddings", self.embeddings_);
     f("encoder", self.encoder_);
@@ -307,6 +322,7 @@ class RobertaModel {
 template <class Scalar, class Model>
 class RobertaPreTrainedModel {
  public:
+  /// Whether head() takes the rows of first tokens alone.
   static constexpr bool reads_first_tokens = false;
 
   /// Loads a published folder or maps a packed file. Throws IoError, FormatError or ConfigError.
@@ -364,22 +380,29 @@ class RobertaPreTrainedModel {
       return self().head(cx, hidden);
   }
 
+  /// The encoder below the head.
   [[nodiscard]] const RobertaModel<Scalar>& roberta() const noexcept { return roberta_; }
+  /// What the model was made from.
   [[nodiscard]] const RobertaConfig& config() const noexcept { return roberta_.config(); }
+  /// What from_pretrained() found missing or unexpected; empty otherwise.
   [[nodiscard]] const LoadReport& load_report() const noexcept { return report_; }
 
+  /// Visits `roberta`, and the head's own layers.
   static void visit(auto& self, auto&& f) {
     f("roberta", self.roberta_);
     Model::visit_head(self, f);
   }
 
  protected:
+  /// The encoder with weights from `init`, with or without a pooler. Throws ConfigError.
   RobertaPreTrainedModel(const RobertaConfig& config, bool pooler, const Initializer& init)
       : roberta_(config, pooler, init) {}
 
+  /// Packs the head's layers: all of visit_head(), by default.
   void pack_head(ThreadPool& threads, Precision precision) {
     Model::visit_head(self(), [&](auto&&, auto& layer) { layer.pack(threads, precision); });
   }
+  /// The checkpoint's keys under the names of visit().
   static CheckpointKeys keys_of(const RobertaConfig&, const Checkpoint& checkpoint) {
     return CheckpointKeys(checkpoint, "roberta");
   }
@@ -387,9 +410,10 @@ class RobertaPreTrainedModel {
   static Model unloaded(const RobertaConfig& config, const auto& /*keys*/) {
     return Model(config, Initializer::none());
   }
+  /// Called when all weights are read.
   void finish_loading() {}
 
-  RobertaModel<Scalar> roberta_;
+  RobertaModel<Scalar> roberta_;  ///< the encoder
 
  private:
   static Model from_checkpoint(const RobertaConfig& config, const Checkpoint& checkpoint,
@@ -435,6 +459,7 @@ class RobertaLanguageModel : public RobertaPreTrainedModel<Scalar, Model> {
   /// A model with fresh weights. Throws ConfigError.
   explicit RobertaLanguageModel(const RobertaConfig& config)
       : RobertaLanguageModel(config, Initializer(0, config.initializer_range)) {}
+  /// The same with weights from `init`.
   RobertaLanguageModel(const RobertaConfig& config, const Initializer& init)
       : Base(config, /*pooler=*/false, init),
         dense_(config.hidden_size, config.hidden_size, init),
@@ -470,6 +495,7 @@ class RobertaLanguageModel : public RobertaPreTrainedModel<Scalar, Model> {
     return linear(cx, transformed, weight, bias);
   }
 
+  /// Visits `lm_head`: `dense`, `layer_norm`, `bias` and `decoder`, tied or not.
   static void visit_head(auto& self, auto&& f) {
     f("lm_head.dense", self.dense_);
     f("lm_head.layer_norm", self.norm_);
@@ -550,6 +576,7 @@ class RobertaLanguageModel : public RobertaPreTrainedModel<Scalar, Model> {
 template <class Scalar>
 class RobertaForMaskedLM : public RobertaLanguageModel<Scalar, RobertaForMaskedLM<Scalar>> {
  public:
+  /// Its name without the family's.
   static constexpr std::string_view suffix = "ForMaskedLM";
   using RobertaLanguageModel<Scalar, RobertaForMaskedLM>::RobertaLanguageModel;
 };

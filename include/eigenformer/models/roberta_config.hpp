@@ -25,28 +25,29 @@ namespace eigenformer {
 /// The configuration of a RoBERTa model; members are named as the keys of config.json.
 struct RobertaConfig {
   /// Larger sizes are refused: they are mistakes, and memory would be asked for before a file is
-  /// found not to fit.
+  /// found not to fit. This one is of hidden_size, and 16 times it of intermediate_size.
   static constexpr Index max_features = Index{1} << 20;
-  static constexpr Index max_rows = 2147483647;
-  static constexpr Index max_layers = 10000;
-  static constexpr Index max_labels = Index{1} << 20;
+  static constexpr Index max_rows = 2147483647;        ///< of each embedding table
+  static constexpr Index max_layers = 10000;           ///< of num_hidden_layers
+  static constexpr Index max_labels = Index{1} << 20;  ///< of num_labels
 
   std::string model_type = "roberta";  ///< or "xlm-roberta", "camembert": the same architecture
+  /// The class that saved it comes first; with_model() reads it.
   std::vector<std::string> architectures = {};
 
-  Index vocab_size = 50265;
-  Index hidden_size = 768;
-  Index num_hidden_layers = 12;
-  Index num_attention_heads = 12;
-  Index intermediate_size = 3072;
-  Activation hidden_act = Activation::gelu;
-  std::string hidden_act_name = "gelu";  ///< as the file spells it
-  Index max_position_embeddings = 512;
-  Index type_vocab_size = 2;
-  double layer_norm_eps = 1e-12;
-  double initializer_range = 0.02;
-  double hidden_dropout_prob = 0.1;
-  double attention_probs_dropout_prob = 0.1;
+  Index vocab_size = 50265;                  ///< rows of the word embeddings
+  Index hidden_size = 768;                   ///< features of a hidden state
+  Index num_hidden_layers = 12;              ///< encoder layers
+  Index num_attention_heads = 12;            ///< must divide hidden_size
+  Index intermediate_size = 3072;            ///< features inside the feed-forward network
+  Activation hidden_act = Activation::gelu;  ///< of the feed-forward network
+  std::string hidden_act_name = "gelu";      ///< as the file spells it
+  Index max_position_embeddings = 512;       ///< rows of the table; see max_tokens() for texts
+  Index type_vocab_size = 2;         ///< rows of the type embeddings; published models have 1
+  double layer_norm_eps = 1e-12;     ///< of every layer norm; published models have 1e-5
+  double initializer_range = 0.02;   ///< standard deviation of fresh weights
+  double hidden_dropout_prob = 0.1;  ///< of embeddings and sub-layers, in training
+  double attention_probs_dropout_prob = 0.1;         ///< of attention probabilities, in training
   std::optional<double> classifier_dropout = {};     ///< absent: hidden_dropout_prob
   std::optional<TokenId> pad_token_id = 1;           ///< positions start after it; see padding_id()
   std::optional<TokenId> bos_token_id = 0;           ///< not used by the model
@@ -63,13 +64,15 @@ struct RobertaConfig {
   bool return_dict = true;            ///< kept, no effect
   Index chunk_size_feed_forward = 0;  ///< kept, no effect on the numbers
 
-  Index num_labels = 2;
+  Index num_labels = 2;                        ///< of a classifier
   std::map<Index, std::string> id2label = {};  ///< empty: LABEL_0, LABEL_1, ...
   std::map<std::string, Index> label2id = {};  ///< empty: the inverse of id2label
+  /// `regression`, `single_label_classification` or `multi_label_classification`; absent: guessed
+  /// from num_labels and the targets.
   std::optional<std::string> problem_type = {};
 
   std::optional<std::string> dtype = {};  ///< of the saved weights; kept, not used for loading
-  std::optional<std::string> transformers_version = {};
+  std::optional<std::string> transformers_version = {};  ///< that saved the file; kept, no effect
 
   Json extra = Json::object();  ///< keys that are not named above
 
@@ -133,6 +136,7 @@ struct RobertaConfig {
     const std::string file = current_file(path, "config.json");
     return from_json(read_json(file), file);
   }
+  /// The same from a packed file that is open.
   [[nodiscard]] static RobertaConfig from_packed(const PackedFile& file) {
     return from_json(parse_json(file.config(), file.path()), file.path());
   }

@@ -21,12 +21,14 @@ template <class Scalar>
 class RobertaForSequenceClassification
     : public RobertaPreTrainedModel<Scalar, RobertaForSequenceClassification<Scalar>> {
  public:
+  /// Its name without the family's.
   static constexpr std::string_view suffix = "ForSequenceClassification";
-  static constexpr bool reads_first_tokens = true;
+  static constexpr bool reads_first_tokens = true;  ///< head() takes each text's first token
 
   /// A model with fresh weights. Throws ConfigError.
   explicit RobertaForSequenceClassification(const RobertaConfig& config)
       : RobertaForSequenceClassification(config, Initializer(0, config.initializer_range)) {}
+  /// The same with weights from `init`.
   RobertaForSequenceClassification(const RobertaConfig& config, const Initializer& init)
       : RobertaForSequenceClassification::RobertaPreTrainedModel(config, /*pooler=*/false, init),
         dense_(config.hidden_size, config.hidden_size, init),
@@ -62,6 +64,7 @@ class RobertaForSequenceClassification
                                 : binary_cross_entropy(cx, logits, target);
   }
 
+  /// Visits `classifier.dense` and `classifier.out_proj`.
   static void visit_head(auto& self, auto&& f) {
     f("classifier.dense", self.dense_);
     f("classifier.out_proj", self.out_proj_);
@@ -86,11 +89,13 @@ template <class Scalar>
 class RobertaForTokenClassification
     : public RobertaPreTrainedModel<Scalar, RobertaForTokenClassification<Scalar>> {
  public:
+  /// Its name without the family's.
   static constexpr std::string_view suffix = "ForTokenClassification";
 
   /// A model with fresh weights. Throws ConfigError.
   explicit RobertaForTokenClassification(const RobertaConfig& config)
       : RobertaForTokenClassification(config, Initializer(0, config.initializer_range)) {}
+  /// The same with weights from `init`.
   RobertaForTokenClassification(const RobertaConfig& config, const Initializer& init)
       : RobertaForTokenClassification::RobertaPreTrainedModel(config, /*pooler=*/false, init),
         classifier_(config.hidden_size, config.labels(), init) {}
@@ -106,6 +111,7 @@ class RobertaForTokenClassification
     return cross_entropy(cx, logits, labels);
   }
 
+  /// Visits `classifier`.
   static void visit_head(auto& self, auto&& f) { f("classifier", self.classifier_); }
 
  private:
@@ -115,8 +121,8 @@ class RobertaForTokenClassification
 /// Where an answer starts and ends: a score of each token, `[tokens]`.
 template <class Scalar>
 struct QuestionAnsweringOutput {
-  Tensor<Scalar> start_logits;
-  Tensor<Scalar> end_logits;
+  Tensor<Scalar> start_logits;  ///< `[tokens]`
+  Tensor<Scalar> end_logits;    ///< `[tokens]`
 };
 
 /// Extractive question answering: the two columns of linear(h). Texts are pairs of a question and
@@ -125,11 +131,13 @@ template <class Scalar>
 class RobertaForQuestionAnswering
     : public RobertaPreTrainedModel<Scalar, RobertaForQuestionAnswering<Scalar>> {
  public:
+  /// Its name without the family's.
   static constexpr std::string_view suffix = "ForQuestionAnswering";
 
   /// A model with fresh weights. Throws ConfigError, also where `num_labels` is not 2.
   explicit RobertaForQuestionAnswering(const RobertaConfig& config)
       : RobertaForQuestionAnswering(config, Initializer(0, config.initializer_range)) {}
+  /// The same with weights from `init`.
   RobertaForQuestionAnswering(const RobertaConfig& config, const Initializer& init)
       : RobertaForQuestionAnswering::RobertaPreTrainedModel(config, /*pooler=*/false, init),
         qa_outputs_(config.hidden_size, 2, init) {
@@ -157,6 +165,7 @@ class RobertaForQuestionAnswering
     return scale(cx, add(cx, start, end), Scalar(0.5));
   }
 
+  /// Visits `qa_outputs`.
   static void visit_head(auto& self, auto&& f) { f("qa_outputs", self.qa_outputs_); }
 
  private:
@@ -187,12 +196,14 @@ template <class Scalar>
 class RobertaForMultipleChoice
     : public RobertaPreTrainedModel<Scalar, RobertaForMultipleChoice<Scalar>> {
  public:
+  /// Its name without the family's.
   static constexpr std::string_view suffix = "ForMultipleChoice";
-  static constexpr bool reads_first_tokens = true;
+  static constexpr bool reads_first_tokens = true;  ///< head() takes each text's first token
 
   /// A model with fresh weights. Throws ConfigError.
   explicit RobertaForMultipleChoice(const RobertaConfig& config)
       : RobertaForMultipleChoice(config, Initializer(0, config.initializer_range)) {}
+  /// The same with weights from `init`.
   RobertaForMultipleChoice(const RobertaConfig& config, const Initializer& init)
       : RobertaForMultipleChoice::RobertaPreTrainedModel(config, /*pooler=*/true, init),
         classifier_(config.hidden_size, 1, init) {}
@@ -221,6 +232,7 @@ class RobertaForMultipleChoice
     return cross_entropy(cx, logits, labels);
   }
 
+  /// Visits `classifier`.
   static void visit_head(auto& self, auto&& f) { f("classifier", self.classifier_); }
 
  private:
@@ -232,6 +244,7 @@ class RobertaForMultipleChoice
 template <class Scalar>
 class RobertaForCausalLM : public RobertaLanguageModel<Scalar, RobertaForCausalLM<Scalar>> {
  public:
+  /// Its name without the family's.
   static constexpr std::string_view suffix = "ForCausalLM";
   using RobertaLanguageModel<Scalar, RobertaForCausalLM>::RobertaLanguageModel;
 

@@ -20,7 +20,9 @@ struct Sequences {
   std::span<const Index> segments = {};     ///< `[n + 1]` offsets; empty: one text
   std::span<const std::uint8_t> mask = {};  ///< `[tokens]`, 0: nothing attends to it; empty: all 1
 
+  /// One text, all of it seen.
   Sequences() = default;
+  /// Refers to the offsets and the mask, which must outlive it.
   explicit Sequences(std::span<const Index> offsets, std::span<const std::uint8_t> key_mask = {})
       : segments(offsets), mask(key_mask) {}
   /// Refers to the batch, which must outlive it.
@@ -54,22 +56,28 @@ void for_each_group(Context& cx, const Sequences& sequences, Index tokens, Index
   }
 }
 
+/// Sizes and behaviour of a MultiHeadAttention.
 struct MultiHeadAttentionOptions {
-  Index hidden = 0;    ///< columns in and out
-  Index heads = 1;     ///< must divide hidden
-  double dropout = 0;  ///< of the probabilities
-  bool causal = false;
+  Index hidden = 0;     ///< columns in and out
+  Index heads = 1;      ///< must divide hidden
+  double dropout = 0;   ///< of the probabilities
+  bool causal = false;  ///< tokens see no later ones
 };
 
 /// Names of the four projections in a file.
 struct MultiHeadAttentionNames {
-  std::string_view query = "query", key = "key", value = "value", output = "output";
+  std::string_view query = "query";    ///< a third of the rows of one matrix inside
+  std::string_view key = "key";        ///< the second third
+  std::string_view value = "value";    ///< the last third
+  std::string_view output = "output";  ///< the layer that joins the heads
 };
 
 /// Self-attention or cross-attention with projections, `[tokens, hidden]` to `[tokens, hidden]`.
 template <class Scalar>
 class MultiHeadAttention {
  public:
+  /// Draws the weights of all projections. Throws ConfigError where the heads do not divide
+  /// `hidden`.
   explicit MultiHeadAttention(const MultiHeadAttentionOptions& options,
                               const Initializer& init = {})
       : query_key_value_(options.hidden, 3 * options.hidden, init),
@@ -133,6 +141,8 @@ class MultiHeadAttention {
     output_.pack(threads, precision);
   }
 
+  /// Visits query, key and value, each as rows of one weight and one bias, and the output layer,
+  /// under `names`.
   static void visit(auto& self, auto&& f, const MultiHeadAttentionNames& names = {}) {
     const Index n = self.options_.hidden;
     const std::string_view parts[] = {names.query, names.key, names.value};

@@ -15,6 +15,7 @@ namespace eigenformer {
 template <class Scalar>
 class Embedding {
  public:
+  /// Draws the table. Throws ShapeError for a padding row outside of it.
   Embedding(Index entries, Index hidden, Index padding = -1, const Initializer& init = {})
       : weight_(init.normal<Scalar>({entries, hidden})), padding_(padding) {
     check<ShapeError>(padding >= -1 && padding < entries, "embedding: padding row ", padding,
@@ -32,9 +33,12 @@ class Embedding {
     return {weight_(cx), ids, padding_};
   }
 
+  /// The table, `[entries, hidden]`.
   [[nodiscard]] const Parameter<Scalar>& weight() const noexcept { return weight_; }
+  /// The table, `[entries, hidden]`, to change it.
   [[nodiscard]] Parameter<Scalar>& weight() noexcept { return weight_; }
 
+  /// Visits `weight`.
   static void visit(auto& self, auto&& f) { f("weight", self.weight_); }
 
  private:

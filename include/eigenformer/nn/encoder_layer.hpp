@@ -9,30 +9,34 @@
 
 namespace eigenformer {
 
+/// Sizes and behaviour of an EncoderLayer.
 struct EncoderLayerOptions {
-  Index hidden = 0;
-  Index heads = 1;
-  Index intermediate = 0;
-  Activation activation = Activation::gelu;
-  double norm_eps = 1e-12;
-  double dropout = 0;            ///< of both sub-layers' outputs
-  double attention_dropout = 0;  ///< of the attention probabilities
-  bool causal = false;           ///< tokens see no later ones
+  Index hidden = 0;                          ///< columns in and out
+  Index heads = 1;                           ///< of the attention; must divide hidden
+  Index intermediate = 0;                    ///< columns inside the feed-forward network
+  Activation activation = Activation::gelu;  ///< of the feed-forward network
+  double norm_eps = 1e-12;                   ///< of both norms; BERT's 1e-12
+  double dropout = 0;                        ///< of both sub-layers' outputs
+  double attention_dropout = 0;              ///< of the attention probabilities
+  bool causal = false;                       ///< tokens see no later ones
 };
 
 /// Names of the layer's parts in a file; the defaults are those of BERT and RoBERTa.
 struct EncoderLayerNames {
+  /// The attention's projections.
   MultiHeadAttentionNames attention = {"attention.self.query", "attention.self.key",
                                        "attention.self.value", "attention.output.dense"};
-  std::string_view attention_norm = "attention.output.LayerNorm";
+  std::string_view attention_norm = "attention.output.LayerNorm";  ///< the norm after the attention
+  /// The feed-forward network's layers.
   FeedForwardNames feed_forward = {"intermediate.dense", "output.dense"};
-  std::string_view output_norm = "output.LayerNorm";
+  std::string_view output_norm = "output.LayerNorm";  ///< the norm that the layer ends with
 };
 
 /// One layer, `[tokens, hidden]` to `[tokens, hidden]`. Mirrors transformers' RobertaLayer.
 template <class Scalar>
 class EncoderLayer {
  public:
+  /// Draws all weights. Throws ConfigError where the heads do not divide `hidden`.
   explicit EncoderLayer(const EncoderLayerOptions& options, const Initializer& init = {})
       : attention_({.hidden = options.hidden,
                     .heads = options.heads,
@@ -88,6 +92,7 @@ class EncoderLayer {
   /// The norm that the outputs come from.
   [[nodiscard]] const LayerNorm<Scalar>& output_norm() const noexcept { return output_norm_; }
 
+  /// Visits attention, feed-forward network and the norm after each, under `names`.
   static void visit(auto& self, auto&& f, const EncoderLayerNames& names = {}) {
     MultiHeadAttention<Scalar>::visit(self.attention_, f, names.attention);
     f(names.attention_norm, self.attention_norm_);

@@ -18,6 +18,7 @@ class Initializer {
   /// A seed that no other default-made initializer of this process has; above those that people
   /// choose.
   Initializer() : Initializer(next_seed()) {}
+  /// The same numbers whenever `seed` is the same; `deviation` is that of normal().
   explicit Initializer(std::uint64_t seed, double deviation = 0.02)
       : rng_(seed), deviation_(deviation), stream_(std::make_shared<std::uint64_t>(0)) {}
 

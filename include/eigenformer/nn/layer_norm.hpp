@@ -14,6 +14,7 @@ namespace eigenformer {
 template <class Scalar>
 class LayerNorm {
  public:
+  /// Scale 1 and shift 0; `eps` is added to the variance.
   explicit LayerNorm(Index size, double eps = 1e-5, const Initializer& init = {})
       : weight_(init.constant<Scalar>({size}, 1)),
         bias_(init.constant<Scalar>({size}, 0)),
@@ -39,6 +40,7 @@ class LayerNorm {
     return reach;
   }
 
+  /// Visits `weight` and `bias`: gamma and beta, `[size]`.
   static void visit(auto& self, auto&& f) {
     f("weight", self.weight_);
     f("bias", self.bias_);

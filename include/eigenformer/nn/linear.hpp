@@ -56,6 +56,7 @@ void pack_weight(ThreadPool& threads, Precision precision, Parameter<Scalar>& we
 template <class Scalar>
 class Linear {
  public:
+  /// Draws the weight; the bias is 0.
   Linear(Index in, Index out, const Initializer& init = {})
       : weight_(init.normal<Scalar>({out, in})), bias_(init.constant<Scalar>({out}, 0)) {}
 
@@ -72,7 +73,9 @@ class Linear {
 
   [[nodiscard]] const Parameter<Scalar>& weight() const noexcept { return weight_; }  ///< [out, in]
   [[nodiscard]] const Parameter<Scalar>& bias() const noexcept { return bias_; }      ///< [out]
+  /// The weight, to change it.
   [[nodiscard]] Parameter<Scalar>& weight() noexcept { return weight_; }
+  /// The bias, to change it.
   [[nodiscard]] Parameter<Scalar>& bias() noexcept { return bias_; }
 
   /// Packs the weight for inference and gives its numbers up. `norm`, unless null, is the layer
@@ -86,6 +89,7 @@ class Linear {
     return weight_.kept_pack() == nullptr ? Precision::full : weight_.kept_pack()->precision();
   }
 
+  /// Visits `weight` and `bias`.
   static void visit(auto& self, auto&& f) {
     f("weight", self.weight_);
     f("bias", self.bias_);

@@ -17,11 +17,14 @@ namespace eigenformer {
 template <class Scalar>
 class Parameter {
  public:
+  /// A parameter of rank 0 without numbers.
   Parameter() = default;
   /// A parameter without numbers, until value() is assigned or allocate() called.
   explicit Parameter(const Shape& shape) : shape_(shape) {}
+  /// Takes a tensor, and shares its storage.
   explicit Parameter(Tensor<Scalar> value) : shape_(value.shape()), value_(std::move(value)) {}
 
+  /// Copies the numbers, unless they were borrowed; shares a pack that is kept.
   Parameter(const Parameter& other)
       : trainable(other.trainable),
         shape_(other.shape_),
@@ -29,7 +32,9 @@ class Parameter {
         borrowed_(other.borrowed_) {
     if (other.kept_pack_ != nullptr) attach(other.kept_pack_);
   }
+  /// The other one is as made by default afterwards.
   Parameter(Parameter&& other) noexcept { swap(other); }
+  /// As the constructors do.
   Parameter& operator=(Parameter other) noexcept {
     swap(other);
     return *this;
@@ -38,8 +43,11 @@ class Parameter {
 
   bool trainable = true;  ///< false: frozen, a constant to the tape
 
+  /// Known also while there are no numbers.
   [[nodiscard]] const Shape& shape() const noexcept { return shape_; }
+  /// Whether there are numbers.
   [[nodiscard]] bool defined() const noexcept { return value_.defined(); }
+  /// The numbers, or an undefined tensor while there are none.
   [[nodiscard]] const Tensor<Scalar>& value() const noexcept { return value_; }
   /// For changing the numbers. Call it anew for changes after the parameter was used: they are not
   /// seen through a handle or map that was kept from before. Throws Error where there are none any
@@ -169,9 +177,9 @@ class Parameter {
 /// Some rows of a parameter that files keep under a name of their own.
 template <class P>
 struct ParameterRows {
-  P* parameter = nullptr;
-  Index begin = 0;
-  Index end = 0;
+  P* parameter = nullptr;  ///< the whole
+  Index begin = 0;         ///< the first row
+  Index end = 0;           ///< one past the last row
 };
 
 /// Rows `begin` to `end` of `parameter`; P may be const.

@@ -13,6 +13,7 @@ namespace eigenformer {
 template <class Module>
 class Residual {
  public:
+  /// Around `module`, which may be any function of (cx, x, rest...) to a tensor shaped as x.
   explicit Residual(Module&& module) : module_(std::forward<Module>(module)) {}
 
   /// x + module(x, rest...).
@@ -26,6 +27,7 @@ class Residual {
   Module module_;
 };
 
+/// A reference for a module that has a name, the module itself for one that has none.
 template <class Module>
 Residual(Module&&) -> Residual<Module>;
 

@@ -20,15 +20,16 @@ namespace eigenformer {
 template <class P>
 struct NamedParameter {
   std::string_view name;  ///< such as "encoder.layer.0.attention.self.query.weight"
-  P& parameter;
-  Index begin = 0;  ///< first row of the parameter that the name stands for
-  Index end = 0;
-  bool tied = false;  ///< another name stands for the same parameter
+  P& parameter;           ///< the whole parameter
+  Index begin = 0;        ///< first row of the parameter that the name stands for
+  Index end = 0;          ///< one past the last row
+  bool tied = false;      ///< another name stands for the same parameter
 
   /// Whether the name stands for all of the parameter.
   [[nodiscard]] bool whole() const {
     return begin == 0 && (parameter.shape().rank() == 0 || end == parameter.shape()[0]);
   }
+  /// The shape of what the name stands for, as files have it.
   [[nodiscard]] Shape shape() const {
     return whole() ? parameter.shape() : parameter.shape().with(0, end - begin);
   }

@@ -1,4 +1,4 @@
-// Fill-mask: a text with <mask> in it goes in, the most likely tokens come out.
+// Fill-mask: a text with `<mask>` in it goes in, the most likely tokens come out.
 // Mirrors transformers' FillMaskPipeline.
 #pragma once
 
@@ -19,14 +19,15 @@ namespace eigenformer {
 
 /// One token for one mask.
 struct MaskGuess {
-  std::string token;  ///< as text, with its leading space if it has one
-  TokenId id = 0;
+  std::string token;     ///< as text, with its leading space if it has one
+  TokenId id = 0;        ///< its number in the vocabulary
   double score = 0;      ///< probability, over the whole vocabulary
   std::string sequence;  ///< the text with the token filled in
 };
 
+/// What BasicFillMask can be asked for.
 struct FillMaskOptions {
-  Index top_k = 5;
+  Index top_k = 5;  ///< how many guesses for each mask
   /// Only these are considered; scores stay probabilities over the whole vocabulary. One that is
   /// not a token is represented by the first token of its text. Words inside a text usually need
   /// their leading space (" Paris"). Empty: the whole vocabulary.
@@ -38,8 +39,9 @@ struct FillMaskOptions {
 template <class Scalar>
 class BasicFillMask {
  public:
-  using Model = RobertaForMaskedLM<Scalar>;
+  using Model = RobertaForMaskedLM<Scalar>;  ///< the model in use
 
+  /// Shares a tokenizer and a model that are loaded.
   BasicFillMask(std::shared_ptr<const Tokenizer> tokenizer, std::shared_ptr<const Model> model,
                 Context context = Context())
       : tokenizer_(std::move(tokenizer)), model_(std::move(model)), context_(std::move(context)) {}
@@ -101,7 +103,9 @@ class BasicFillMask {
     return guesses;
   }
 
+  /// The tokenizer in use.
   [[nodiscard]] const Tokenizer& tokenizer() const noexcept { return *tokenizer_; }
+  /// The model in use.
   [[nodiscard]] const Model& model() const noexcept { return *model_; }
 
  private:
@@ -155,6 +159,7 @@ class BasicFillMask {
   Context context_;
 };
 
+/// Fill-mask in float, as most programs use it.
 using FillMask = BasicFillMask<float>;
 
 }  // namespace eigenformer

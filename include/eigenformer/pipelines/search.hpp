@@ -24,7 +24,7 @@ namespace eigenformer {
 
 /// One line of the corpus.
 struct SearchHit {
-  Index line = 0;
+  Index line = 0;    ///< counted from 0
   float score = 0;   ///< the cosine
   std::string text;  ///< the line itself, where the index holds texts
 };
@@ -180,7 +180,9 @@ class Search {
 
   /// How many lines there are.
   [[nodiscard]] Index size() const noexcept { return rows_.shape()[0]; }
+  /// How many numbers an embedding has.
   [[nodiscard]] Index hidden() const noexcept { return rows_.cols(); }
+  /// Whether text() has something to give.
   [[nodiscard]] bool has_texts() const noexcept { return ends_.defined(); }
   /// The embeddings at length 1, `[lines, hidden]`.
   [[nodiscard]] const Tensor<float>& embeddings() const noexcept { return rows_; }

@@ -26,23 +26,25 @@ namespace eigenformer {
 /// A module after the pooling: a linear layer whose weights are in `folder`, or, where that is
 /// empty, the division of each vector by its length.
 struct SentenceModule {
-  std::string folder;
-  Index in = 0;
-  Index out = 0;
-  bool bias = true;
-  Activation activation = Activation::tanh;
+  std::string folder;                        ///< holds the weights; empty: there are none
+  Index in = 0;                              ///< numbers of a vector that goes in
+  Index out = 0;                             ///< numbers of a vector that comes out
+  bool bias = true;                          ///< whether the layer has one
+  Activation activation = Activation::tanh;  ///< of the layer
 
+  /// Whether it divides each vector by its length.
   [[nodiscard]] bool normalizes() const noexcept { return folder.empty(); }
 };
 
 /// How texts become embeddings.
 struct SentenceConfig {
-  std::string encoder_folder;
+  std::string encoder_folder;           ///< holds the encoder and the tokenizer
   std::optional<Index> max_seq_length;  ///< in tokens, special ones counted
   std::string prompt;                   ///< goes in front of every text
+  /// Each gives a vector; an embedding has them one after the other.
   std::vector<PoolingMode> pooling = {PoolingMode::mean};
-  std::optional<Index> hidden_size;  ///< what the pooling asks of the encoder
-  std::vector<SentenceModule> modules;
+  std::optional<Index> hidden_size;     ///< what the pooling asks of the encoder
+  std::vector<SentenceModule> modules;  ///< after the pooling, in this order
 
   /// Reads the files in `folder`. Throws IoError, FormatError or ConfigError naming file and key.
   [[nodiscard]] static SentenceConfig from_pretrained(const std::string& folder) {

@@ -23,6 +23,7 @@
 
 namespace eigenformer {
 
+/// What BasicSentenceEmbedding can be asked for.
 struct EmbeddingOptions {
   Index max_length = 0;  ///< truncate to this many tokens; 0: as the folder says
   /// Texts go through the encoder together up to this many tokens; a longer one goes alone.
@@ -38,7 +39,7 @@ struct EmbeddingOptions {
 template <class Scalar, template <class> class Encoder = RobertaModel>
 class BasicSentenceEmbedding {
  public:
-  using Model = Encoder<Scalar>;
+  using Model = Encoder<Scalar>;  ///< the encoder in use
 
   /// Throws ConfigError where the modules do not fit the model or each other, and what reading
   /// their weights throws.
@@ -78,10 +79,12 @@ class BasicSentenceEmbedding {
                                           const EmbeddingOptions& options = {}) {
     return embed(texts, options);
   }
+  /// The same for views of texts.
   [[nodiscard]] Tensor<Scalar> operator()(std::span<const std::string_view> texts,
                                           const EmbeddingOptions& options = {}) {
     return embed(texts, options);
   }
+  /// The same for a list in braces.
   [[nodiscard]] Tensor<Scalar> operator()(std::initializer_list<std::string_view> texts,
                                           const EmbeddingOptions& options = {}) {
     return embed(std::span(texts.begin(), texts.size()), options);
@@ -109,8 +112,11 @@ class BasicSentenceEmbedding {
 
   /// How many numbers an embedding has.
   [[nodiscard]] Index size() const noexcept { return size_; }
+  /// How the folder turns texts into embeddings.
   [[nodiscard]] const SentenceConfig& config() const noexcept { return config_; }
+  /// The tokenizer in use.
   [[nodiscard]] const Tokenizer& tokenizer() const noexcept { return *tokenizer_; }
+  /// The encoder in use.
   [[nodiscard]] const Model& model() const noexcept { return *model_; }
 
  private:
@@ -194,6 +200,7 @@ class BasicSentenceEmbedding {
   std::vector<Dense> dense_;  // of config_.modules; those that normalise have no weight
 };
 
+/// Sentence embeddings in float, as most programs use them.
 using SentenceEmbedding = BasicSentenceEmbedding<float>;
 
 }  // namespace eigenformer

@@ -24,9 +24,9 @@ namespace eigenformer {
 struct Entity {
   std::string type;       ///< the label behind its first '-', such as "PER" for "B-PER"
   std::size_t start = 0;  ///< bytes `start` to `end` (excluded) of the text
-  std::size_t end = 0;
-  std::string text;  ///< these bytes
-  double score = 0;  ///< probability, the mean over its tokens or words
+  std::size_t end = 0;    ///< one past its last byte
+  std::string text;       ///< these bytes
+  double score = 0;       ///< probability, the mean over its tokens or words
 };
 
 /// How tokens become entities. Neighbours of the same type are one, unless the later is a "B-".
@@ -38,7 +38,9 @@ enum class AggregationStrategy {
   max,      ///< they have the label of the token that is surest
 };
 
+/// What BasicTokenClassification can be asked for.
 struct TokenClassificationOptions {
+  /// How tokens become entities.
   AggregationStrategy aggregation = AggregationStrategy::simple;
   std::vector<std::string> ignore_labels = {"O"};  ///< types that are left out
   /// A longer text goes through the model in windows that share this many tokens. Of entities that
@@ -57,8 +59,9 @@ struct TokenClassificationOptions {
 template <class Scalar>
 class BasicTokenClassification {
  public:
-  using Model = RobertaForTokenClassification<Scalar>;
+  using Model = RobertaForTokenClassification<Scalar>;  ///< the model in use
 
+  /// Shares a tokenizer and a model that are loaded.
   BasicTokenClassification(std::shared_ptr<const Tokenizer> tokenizer,
                            std::shared_ptr<const Model> model, Context context = Context())
       : tokenizer_(std::move(tokenizer)), model_(std::move(model)), context_(std::move(context)) {
@@ -89,17 +92,21 @@ class BasicTokenClassification {
       std::span<const std::string> texts, const TokenClassificationOptions& options = {}) {
     return classify(texts, options);
   }
+  /// The same for views of texts.
   [[nodiscard]] std::vector<std::vector<Entity>> operator()(
       std::span<const std::string_view> texts, const TokenClassificationOptions& options = {}) {
     return classify(texts, options);
   }
+  /// The same for a list in braces.
   [[nodiscard]] std::vector<std::vector<Entity>> operator()(
       std::initializer_list<std::string_view> texts,
       const TokenClassificationOptions& options = {}) {
     return classify(std::span(texts.begin(), texts.size()), options);
   }
 
+  /// The tokenizer in use.
   [[nodiscard]] const Tokenizer& tokenizer() const noexcept { return *tokenizer_; }
+  /// The model in use.
   [[nodiscard]] const Model& model() const noexcept { return *model_; }
 
  private:
@@ -315,6 +322,7 @@ class BasicTokenClassification {
   std::vector<std::string> labels_;
 };
 
+/// Token classification in float, as most programs use it.
 using TokenClassification = BasicTokenClassification<float>;
 
 }  // namespace eigenformer

@@ -127,6 +127,7 @@ class Storage {
 /// A handle to a pool of blocks; copies share it. Thread-safe. Tensors may outlive it.
 class MemoryPool {
  public:
+  /// An empty pool.
   MemoryPool() : state_(std::make_shared<detail::PoolState>()) {}
 
   /// A block of at least `bytes` bytes, uninitialised.

@@ -28,11 +28,11 @@ class Gradients;
 
 /// Where a tensor stands on a tape, if it does.
 struct TapePosition {
-  static constexpr std::int32_t untracked = -1;
-  static constexpr std::int32_t severed = -2;  ///< a view taken behind the tape's back
+  static constexpr std::int32_t untracked = -1;  ///< no node: a constant
+  static constexpr std::int32_t severed = -2;    ///< a view taken behind the tape's back
 
-  std::uint32_t tape = 0;  ///< serial number of the tape; 0: none
-  std::int32_t node = untracked;
+  std::uint32_t tape = 0;         ///< serial number of the tape; 0: none
+  std::int32_t node = untracked;  ///< number of the node that made it
 };
 
 /// Numbers with a shape of rank 0 to 8. The last axis is always contiguous; views may have gaps
@@ -40,14 +40,21 @@ struct TapePosition {
 template <class Scalar>
 class Tensor {
  public:
+  /// What matrix() maps: row-major.
   using Matrix = Eigen::Matrix<Scalar, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+  /// What array() maps: row-major.
   using Array = Eigen::Array<Scalar, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+  /// What vector() maps.
   using Vector = Eigen::Matrix<Scalar, Eigen::Dynamic, 1>;
+  /// A map of `Plain` whose rows may have gaps between them.
   template <class Plain>
   using Map = Eigen::Map<Plain, Eigen::Unaligned, Eigen::OuterStride<>>;
 
+  /// No numbers: undefined.
   Tensor() = default;
+  /// Shares the storage, and the place on the tape.
   Tensor(const Tensor&) = default;
+  /// Shares the storage, and the place on the tape.
   Tensor& operator=(const Tensor&) = default;
   /// The source is empty afterwards.
   Tensor(Tensor&& other) noexcept
@@ -56,6 +63,7 @@ class Tensor {
         shape_(std::exchange(other.shape_, {})),
         strides_(other.strides_),
         position_(std::exchange(other.position_, {})) {}
+  /// The source is empty afterwards, unless it is this tensor.
   Tensor& operator=(Tensor&& other) noexcept {
     Tensor source(std::move(other));  // other may be this very tensor
     std::swap(storage_, source.storage_);
@@ -91,6 +99,7 @@ class Tensor {
     result.fill(value);
     return result;
   }
+  /// 0 everywhere.
   [[nodiscard]] static Tensor zeros(const Shape& shape) { return full(shape, Scalar(0)); }
 
   /// Numbers that somebody else owns, such as a mapped file, kept alive by `owner`.
@@ -99,12 +108,20 @@ class Tensor {
     return Tensor(detail::Storage::foreign(data, std::move(owner)), shape);
   }
 
+  /// Whether there is storage; also true of a shape without numbers, such as `[0, 768]`.
   [[nodiscard]] bool defined() const noexcept { return data_ != nullptr; }
+  /// All sizes; rank 0 for an undefined tensor.
   [[nodiscard]] const Shape& shape() const noexcept { return shape_; }
+  /// How many axes there are, 0 to 8.
   [[nodiscard]] int rank() const noexcept { return shape_.rank(); }
+  /// The size of one axis; negative axes count from the last one. Throws ShapeError outside the
+  /// rank.
   [[nodiscard]] Index size(int axis) const { return shape_[axis]; }
+  /// How many numbers there are.
   [[nodiscard]] Index numel() const { return shape_.numel(); }
+  /// The first number. The others follow it without gaps where contiguous() is true.
   [[nodiscard]] Scalar* data() noexcept { return data_; }
+  /// The same for reading.
   [[nodiscard]] const Scalar* data() const noexcept { return data_; }
 
   /// Size of the last axis: the columns of matrix().
@@ -132,6 +149,7 @@ class Tensor {
   [[nodiscard]] const Scalar& operator()(Positions... positions) const {
     return data_[offset_of({static_cast<Index>(positions)...})];
   }
+  /// The same for writing.
   template <std::integral... Positions>
   [[nodiscard]] Scalar& operator()(Positions... positions) {
     return data_[offset_of({static_cast<Index>(positions)...})];
@@ -147,21 +165,25 @@ class Tensor {
   /// `[row_count(), cols()]` as kernels take it; throws ShapeError where the rows of a view are
   /// not evenly spaced.
   [[nodiscard]] MatrixView<Scalar> view() { return {data_, row_count(), cols(), row_stride()}; }
+  /// The same for reading.
   [[nodiscard]] MatrixView<const Scalar> view() const {
     return {data_, row_count(), cols(), row_stride()};
   }
 
   /// An Eigen matrix `[row_count(), cols()]` that shares the storage; rank 1 is one row.
   [[nodiscard]] Map<Matrix> matrix() { return map<Map<Matrix>>(data_); }
+  /// The same for reading.
   [[nodiscard]] Map<const Matrix> matrix() const { return map<Map<const Matrix>>(data_); }
   /// The same as an array, for element-wise algebra.
   [[nodiscard]] Map<Array> array() { return map<Map<Array>>(data_); }
+  /// The same for reading.
   [[nodiscard]] Map<const Array> array() const { return map<Map<const Array>>(data_); }
   /// All numbers as one column; throws ShapeError for a view with gaps.
   [[nodiscard]] Eigen::Map<Vector> vector() {
     require_contiguous("vector()");
     return {data_, numel()};
   }
+  /// The same for reading.
   [[nodiscard]] Eigen::Map<const Vector> vector() const {
     require_contiguous("vector()");
     return {data_, numel()};
@@ -184,6 +206,8 @@ class Tensor {
     }
     return reshape(known);
   }
+  /// The same for a shape that is known whole. Throws ShapeError for another number of elements, or
+  /// a view with gaps.
   [[nodiscard]] Tensor reshape(const Shape& shape) const {
     check<ShapeError>(shape.numel() == numel(), "reshape: ", shape_, " holds ", numel(),
                       " numbers but ", shape, " asks for ", shape.numel());
@@ -208,6 +232,7 @@ class Tensor {
   }
   /// A view of rows along the first axis.
   [[nodiscard]] Tensor rows(Index begin, Index end) const { return slice(0, begin, end); }
+  /// The same for a range, such as Batch::segment.
   [[nodiscard]] Tensor rows(RowRange range) const { return rows(range.begin, range.end); }
 
   /// A copy in memory of its own, without gaps.
@@ -241,6 +266,7 @@ class Tensor {
       matrix() = source.matrix();
   }
 
+  /// Where it stands on a tape.
   [[nodiscard]] TapePosition position() const noexcept { return position_; }
 
  private:

@@ -83,8 +83,10 @@ class ThreadPool {
   }
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
+  /// Waits for the threads to end.
   ~ThreadPool() { stop(); }
 
+  /// How many threads there are, the caller's included.
   [[nodiscard]] int threads() const noexcept { return static_cast<int>(workers_.size()) + 1; }
 
   /// Calls task(0) .. task(tasks - 1), each once, and returns when all are done. Rethrows the

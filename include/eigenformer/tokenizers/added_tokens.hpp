@@ -1,5 +1,5 @@
-// Tokens that are found in the text before anything else looks at it: special ones such as <mask>,
-// and whatever was added to the model's vocabulary. Matching is leftmost-longest.
+// Tokens that are found in the text before anything else looks at it: special ones such as
+// `<mask>`, and whatever was added to the model's vocabulary. Matching is leftmost-longest.
 #pragma once
 
 #include <cstddef>

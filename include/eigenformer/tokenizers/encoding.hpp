@@ -15,16 +15,19 @@ class EncodeCache;
 
 /// Bytes `begin` to `end` (excluded) of a text.
 struct ByteSpan {
-  std::uint32_t begin = 0;
-  std::uint32_t end = 0;
+  std::uint32_t begin = 0;  ///< the first byte
+  std::uint32_t end = 0;    ///< one past the last byte
+  /// How many bytes.
   [[nodiscard]] std::size_t size() const noexcept { return end - begin; }
+  /// Equal in both.
   friend bool operator==(const ByteSpan&, const ByteSpan&) = default;
 };
 
 /// The tokens of one text, or of one pair of texts. All vectors are as long as `ids`, except those
 /// that EncodeOptions::details left empty.
 struct Encoding {
-  std::vector<TokenId> ids;
+  std::vector<TokenId> ids;  ///< what a model takes
+  /// Which text each token belongs to, as the template says; RoBERTa: all 0.
   std::vector<TokenId> type_ids;
   /// Bytes of the input (of its own text, for a pair): whole characters; {0, 0} for what the
   /// template adds. Tokens that share a character each have all of it.
@@ -35,32 +38,45 @@ struct Encoding {
   std::vector<std::int32_t> sequence_ids;  ///< 0: text, 1: the pair's second text, -1: none
   std::vector<Encoding> overflowing;       ///< the other windows of a truncated text
 
+  /// How many tokens there are.
   [[nodiscard]] Index size() const noexcept { return static_cast<Index>(ids.size()); }
 };
 
 /// Which text of a pair loses tokens.
-enum class TruncationStrategy { longest_first, only_first, only_second };
+enum class TruncationStrategy {
+  longest_first,  ///< the longer one
+  only_first,     ///< the first, or there is an error
+  only_second,    ///< the second, or there is an error
+};
 /// At which end the tokens are taken away.
-enum class TruncationDirection { right, left };
+enum class TruncationDirection {
+  right,  ///< the end of the text goes
+  left,   ///< its beginning goes
+};
 /// Which vectors of an Encoding are filled.
 enum class EncodingDetails {
   ids,      ///< ids alone
   offsets,  ///< ids and offsets
-  all
+  all       ///< all of them
 };
 
+/// What Tokenizer::encode can be asked for.
 struct EncodeOptions {
+  /// Put the text into the model's template, such as `<s> text </s>`.
   bool add_special_tokens = true;
   /// At most this many tokens, special ones counted; 0: no limit.
   Index max_length = 0;
   /// Tokens that a window shares with the one before it.
   Index stride = 0;
+  /// Which text of a pair loses tokens to max_length.
   TruncationStrategy strategy = TruncationStrategy::longest_first;
+  /// At which end it loses them.
   TruncationDirection direction = TruncationDirection::right;
   /// Fill Encoding::overflowing when the text is truncated.
   bool return_overflow = true;
   /// Special tokens in the text are plain text: for input that must not inject a `</s>`.
   bool encode_special_tokens = false;
+  /// Which vectors of the Encoding are filled.
   EncodingDetails details = EncodingDetails::all;
   /// Keeps words and memory from call to call; for one thread at a time. Null: nothing is kept.
   EncodeCache* cache = nullptr;

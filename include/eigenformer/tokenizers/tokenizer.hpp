@@ -98,22 +98,26 @@ class Tokenizer {
     const auto input_at = [&](std::size_t i) { return Input{texts[i], std::nullopt}; };
     return pack_all(texts.size(), input_at, options, pool);
   }
+  /// The same for strings.
   [[nodiscard]] Batch encode_batch(std::span<const std::string> texts,
                                    const EncodeOptions& options = {},
                                    ThreadPool* pool = nullptr) const {
     const auto input_at = [&](std::size_t i) { return Input{texts[i], std::nullopt}; };
     return pack_all(texts.size(), input_at, options, pool);
   }
+  /// The same for a list in braces.
   [[nodiscard]] Batch encode_batch(std::initializer_list<std::string_view> texts,
                                    const EncodeOptions& options = {},
                                    ThreadPool* pool = nullptr) const {
     return encode_batch(std::span(texts.begin(), texts.size()), options, pool);
   }
+  /// The same for pairs of texts in braces.
   [[nodiscard]] Batch encode_batch(std::initializer_list<TextPair> pairs,
                                    const EncodeOptions& options = {},
                                    ThreadPool* pool = nullptr) const {
     return encode_batch(std::span(pairs.begin(), pairs.size()), options, pool);
   }
+  /// The same for pairs of texts.
   [[nodiscard]] Batch encode_batch(std::span<const TextPair> pairs,
                                    const EncodeOptions& options = {},
                                    ThreadPool* pool = nullptr) const {
@@ -128,12 +132,14 @@ class Tokenizer {
     const auto input_at = [&](std::size_t i) { return Input{texts[i], std::nullopt}; };
     return encode_all(texts.size(), input_at, options, pool);
   }
+  /// The same for strings.
   [[nodiscard]] std::vector<Encoding> encode_each(std::span<const std::string> texts,
                                                   const EncodeOptions& options = {},
                                                   ThreadPool* pool = nullptr) const {
     const auto input_at = [&](std::size_t i) { return Input{texts[i], std::nullopt}; };
     return encode_all(texts.size(), input_at, options, pool);
   }
+  /// The same for pairs of texts.
   [[nodiscard]] std::vector<Encoding> encode_each(std::span<const TextPair> pairs,
                                                   const EncodeOptions& options = {},
                                                   ThreadPool* pool = nullptr) const {
@@ -156,6 +162,7 @@ class Tokenizer {
     }
     return decoder_.finish(std::move(bytes));
   }
+  /// The same for a list in braces.
   [[nodiscard]] std::string decode(std::initializer_list<TokenId> ids,
                                    bool skip_special_tokens = true) const {
     return decode(std::span(ids.begin(), ids.size()), skip_special_tokens);
@@ -180,13 +187,20 @@ class Tokenizer {
   /// Whether decoding may skip this token.
   [[nodiscard]] bool is_special(TokenId id) const noexcept { return pipeline_.is_special(id); }
 
-  /// The ids of the special tokens; throw ConfigError where the tokenizer has none in this role.
+  /// What begins a text. This and the other special tokens' functions throw ConfigError where the
+  /// tokenizer has none in this role.
   [[nodiscard]] TokenId bos_token_id() const { return role(detail::SpecialRole::bos); }
+  /// What ends a text.
   [[nodiscard]] TokenId eos_token_id() const { return role(detail::SpecialRole::eos); }
+  /// What stands for what the vocabulary lacks.
   [[nodiscard]] TokenId unk_token_id() const { return role(detail::SpecialRole::unk); }
+  /// What ends or separates texts for a model that reads pairs.
   [[nodiscard]] TokenId sep_token_id() const { return role(detail::SpecialRole::sep); }
+  /// What fills texts up to one length.
   [[nodiscard]] TokenId pad_token_id() const { return role(detail::SpecialRole::pad); }
+  /// What begins a text, for a model that classifies by its first token.
   [[nodiscard]] TokenId cls_token_id() const { return role(detail::SpecialRole::cls); }
+  /// What hides a token from a masked language model.
   [[nodiscard]] TokenId mask_token_id() const { return role(detail::SpecialRole::mask); }
 
   /// The id of what stands for text that the vocabulary cannot spell; nothing where there is none.

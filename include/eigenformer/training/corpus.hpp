@@ -77,9 +77,11 @@ class Corpus {
 
   /// Tokens in all, the separators of sentences included.
   [[nodiscard]] Index tokens() const noexcept { return static_cast<Index>(ids_.size()); }
+  /// How many sentences there are.
   [[nodiscard]] Index sentences() const noexcept {
     return static_cast<Index>(ends_document_.size());
   }
+  /// How many documents have ended.
   [[nodiscard]] Index documents() const noexcept {
     return std::accumulate(ends_document_.begin(), ends_document_.end(), Index{0});
   }

@@ -18,6 +18,7 @@ namespace eigenformer {
 /// Random numbers one after the other, from one stream.
 class Draws {
  public:
+  /// From the first number of a stream on.
   Draws(Rng rng, std::uint64_t stream) noexcept : rng_(rng), stream_(stream) {}
 
   /// Uniform in [0, 1).
@@ -41,6 +42,7 @@ class Draws {
   std::uint64_t position_ = 0;
 };
 
+/// Which tokens are to be guessed, and what is shown in their place; BERT's shares by default.
 struct MaskingOptions {
   TokenId mask_token = 0;     ///< what stands for a token that is to be guessed
   TokenId first_random = 4;   ///< replacements are drawn from here: after the special tokens
@@ -55,7 +57,7 @@ struct MaskingOptions {
 
 /// What a masked language model sees, and what it has to guess.
 struct MaskedBatch {
-  Batch batch;
+  Batch batch;                   ///< what the model sees
   std::vector<Index> positions;  ///< rows of the batch that are to be guessed, rising
   std::vector<TokenId> labels;   ///< their tokens
 };
@@ -131,6 +133,7 @@ class Masking {
     }
   }
 
+  /// What it was made with.
   [[nodiscard]] const MaskingOptions& options() const noexcept { return options_; }
 
  private:

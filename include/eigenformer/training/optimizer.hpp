@@ -39,12 +39,13 @@ namespace eigenformer {
   };
 }
 
+/// What AdamW multiplies with; the defaults are PyTorch's.
 struct AdamWOptions {
-  double beta1 = 0.9;  ///< how much of the gradient's mean stays in each step
-  double beta2 = 0.999;
-  double eps = 1e-8;
-  double weight_decay = 0.01;
-  bool correct_bias = true;  ///< false: as BERT was trained
+  double beta1 = 0.9;          ///< how much of the gradient's mean stays in each step
+  double beta2 = 0.999;        ///< how much of its square's mean stays
+  double eps = 1e-8;           ///< added to the root of the square's mean
+  double weight_decay = 0.01;  ///< what each update takes off a weight, times the learning rate
+  bool correct_bias = true;    ///< false: as BERT was trained
   /// Whether weight decay acts on the parameter of a name.
   std::function<bool(std::string_view)> decays = decays_by_name;
   /// What the learning rate is multiplied with for the parameter of a name; empty: 1.
@@ -92,6 +93,7 @@ class AdamW {
     });
   }
 
+  /// What it was made with.
   [[nodiscard]] const AdamWOptions& options() const noexcept { return options_; }
   /// How many updates there were.
   [[nodiscard]] Index steps() const noexcept { return steps_; }
@@ -119,9 +121,11 @@ class AdamW {
             static_cast<Scalar>(correction(options_.beta2)),
             static_cast<Scalar>(options_.eps)};
   }
+  /// The learning rate of one parameter.
   [[nodiscard]] double rate_of(std::string_view name, double learning_rate) const {
     return options_.rate_factor ? learning_rate * options_.rate_factor(name) : learning_rate;
   }
+  /// What is known of one parameter, zeros at first. Throws ShapeError where it had another shape.
   [[nodiscard]] Moments<Scalar>& moments_of(std::string_view name, const Shape& shape) {
     const auto found = state_.find(name);
     if (found == state_.end()) {

@@ -13,7 +13,12 @@
 namespace eigenformer {
 
 /// How the rate goes on after the warm-up.
-enum class Decay { constant, linear, cosine, polynomial };
+enum class Decay {
+  constant,    ///< stays at the peak
+  linear,      ///< falls to 0 in a straight line
+  cosine,      ///< falls to 0 along half a cosine
+  polynomial,  ///< falls to `end` as a power of what remains
+};
 
 /// The decay of a name: constant, linear, cosine or polynomial. Throws ConfigError.
 [[nodiscard]] inline Decay decay_from_name(std::string_view name) {
@@ -26,12 +31,12 @@ enum class Decay { constant, linear, cosine, polynomial };
 
 /// The learning rate of each update.
 struct Schedule {
-  Decay decay = Decay::linear;
-  double peak = 1e-4;      ///< after the warm-up
-  Index warmup_steps = 0;  ///< over which the rate rises from 0 in a straight line
-  Index total_steps = 0;   ///< at which the decay ends; a constant rate has no end
-  double end = 0;          ///< where a polynomial decay goes to; transformers' default is 1e-7
-  double power = 1;        ///< of a polynomial decay
+  Decay decay = Decay::linear;  ///< how it goes on after the warm-up
+  double peak = 1e-4;           ///< after the warm-up
+  Index warmup_steps = 0;       ///< over which the rate rises from 0 in a straight line
+  Index total_steps = 0;        ///< at which the decay ends; a constant rate has no end
+  double end = 0;               ///< where a polynomial decay goes to; transformers' default is 1e-7
+  double power = 1;             ///< of a polynomial decay
 
   /// The rate of update `step`, from 0: the first update of a warm-up has rate 0.
   [[nodiscard]] double operator()(Index step) const {

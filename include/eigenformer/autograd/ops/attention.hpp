@@ -17,7 +17,7 @@ namespace eigenformer {
 
 /// What attention does beside its three inputs.
 struct AttentionOptions {
-  Index heads = 1;
+  Index heads = 1;                       ///< must divide the columns of query and value
   bool causal = false;                   ///< queries see no later keys; the last sees all
   std::span<const Index> segments = {};  ///< `[n + 1]` offsets of the queries; empty: one segment
   std::span<const Index> key_segments = {};  ///< offsets of keys and values; empty: as the queries'

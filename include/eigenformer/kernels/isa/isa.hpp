@@ -27,6 +27,7 @@ enum class Isa {
   amx,          ///< with Intel's matrix unit for bytes and bfloat16
 };
 
+/// All instruction sets, from the least to the most.
 inline constexpr Isa every_isa[] = {Isa::baseline,    Isa::avx2,        Isa::avx512,
                                     Isa::avx512_vnni, Isa::avx512_bf16, Isa::amx};
 

@@ -18,17 +18,17 @@ namespace eigenformer::kernels {
 /// 32 bits of an operand: one float, two bfloat16 or four bytes.
 using Word = std::uint32_t;
 
-/// One tile of a product of packed operands. What has no comment is explained in tile.inl.hpp.
+/// One tile of a product of packed operands.
 struct Tile {
-  Index k = 0;  ///< steps, of one word for each column
-  const Word* left = nullptr;
-  Index left_step = 0;  ///< words from one step to the next
-  const Word* right = nullptr;
-  Index right_step = 0;
-  float* c = nullptr;  ///< `[rows, columns]`, rows `stride` apart
-  Index stride = 0;
-  Index rows = 0;
-  Index columns = 0;
+  Index k = 0;                  ///< steps, of one word for each column
+  const Word* left = nullptr;   ///< the left operand, from the tile's first row on
+  Index left_step = 0;          ///< words from one step to the next
+  const Word* right = nullptr;  ///< the right operand, from the tile's first column on
+  Index right_step = 0;         ///< words from one step to the next
+  float* c = nullptr;           ///< `[rows, columns]`, rows `stride` apart
+  Index stride = 0;             ///< floats from one row of c to the next
+  Index rows = 0;               ///< at most those of the Product
+  Index columns = 0;            ///< at most those of the Product
   bool accumulate = false;      ///< c += instead of c =, without bias; not for bytes
   const float* bias = nullptr;  ///< `[columns]`, or null
   const Word* next = nullptr;   ///< memory that later tiles read,
@@ -47,16 +47,17 @@ struct Product {
   Index group;    ///< numbers in a word of the right operand
   Index planes;   ///< words of the left operand for each of them
   Index block;    ///< words of a row of the left operand that follow each other
-  void (*tile)(const Tile& tile) noexcept;
+  void (*tile)(const Tile& tile) noexcept;  ///< computes one tile
 };
 
 /// Random numbers for dropout: 32 bits for each position, mixed from it and a key. The mixing is
 /// that of a hash function, so that it is cheap in vectors. (lowbias32 by C. Wellons, with a key)
 struct DropoutDraw {
-  std::uint64_t key;
+  std::uint64_t key;        ///< of the layer's stream
   std::uint32_t threshold;  ///< what is below it is dropped
 
-  static constexpr std::uint32_t multiplier1 = 0x21f0aaad, multiplier2 = 0xd35a2d97;
+  static constexpr std::uint32_t multiplier1 = 0x21f0aaad;  ///< lowbias32's first
+  static constexpr std::uint32_t multiplier2 = 0xd35a2d97;  ///< and its second
 
   /// A position becomes its number; Number is one number or a vector of them.
   template <class Number>
@@ -66,47 +67,73 @@ struct DropoutDraw {
     x = (x ^ (x >> 15) ^ static_cast<std::uint32_t>(key >> 32)) * multiplier2;
     x ^= x >> 15;
   }
+  /// Whether the number at a position stays.
   [[nodiscard]] constexpr bool keeps(std::uint32_t position) const noexcept {
     mix(position);
     return position >= threshold;
   }
 };
 
-/// One instruction set's kernels; their comments are where they are defined.
+/// One instruction set's kernels. How exact they are, and what they read and write beyond what is
+/// asked for, is said where they are defined: pack.inl.hpp, rows.inl.hpp and math.inl.hpp.
 struct Kernels {
-  Product float_product, bf16_product, int8_product;
+  Product float_product;      ///< of floats
+  Product bf16_product;       ///< of weights in bfloat16
+  Product int8_product;       ///< of weights in bytes
   Product attention_product;  ///< of attention in a reduced precision
   Index lanes;                ///< floats in a vector
 
+  /// Transposes rows of words, at most 8: a column of `out` for each.
   void (*pack_words)(const Word* x, Index stride, Index rows, Index width, Index steps, Word* out,
                      Index step) noexcept;
+  /// n numbers as bfloat16, two in a word.
   void (*bfloat16_row)(const float* x, Index n, Word* words) noexcept;
+  /// Words of two bfloat16, one from each row; a null row is 0.
   void (*pair_rows)(const float* even, const float* odd, Index n, Word* words) noexcept;
+  /// A column of a right operand of bytes: scale, and sum of the bytes.
   void (*signed_byte_row)(const float* x, Index n, Word* words, float* scale, float* sum) noexcept;
+  /// A row of bf16_product's left operand, in planes.
   void (*left_bfloat16_row)(const float* x, Index n, Word* words, Index plane) noexcept;
+  /// A row of int8_product's left operand, in planes: x = offset + scale byte.
   void (*left_byte_row)(const float* x, Index n, Word* words, Index plane, float* scale,
                         float* offset) noexcept;
 
+  /// product = x y
   void (*multiply)(const float* x, const float* y, float* product, Index n) noexcept;
+  /// y = x with numbers dropped, the others times `scale`; `first` is the position of x[0].
   void (*dropout)(const float* x, float* y, Index n, DropoutDraw draw, std::uint32_t first,
                   float scale) noexcept;
+  /// y = exp(x)
   void (*exp)(const float* x, float* y, Index n) noexcept;
+  /// y = erf(x)
   void (*erf)(const float* x, float* y, Index n) noexcept;
+  /// y = tanh(x)
   void (*tanh)(const float* x, float* y, Index n) noexcept;
+  /// y = x Phi(x)
   void (*gelu)(const float* x, float* y, Index n) noexcept;
+  /// y = x Phi(x) to the digits of bfloat16.
   void (*gelu_approx)(const float* x, float* y, Index n) noexcept;
+  /// dx = (x Phi(x))' dy
   void (*gelu_backward)(const float* x, const float* dy, float* dx, Index n) noexcept;
+  /// y = x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2
   void (*gelu_tanh)(const float* x, float* y, Index n) noexcept;
+  /// y = x / (1 + exp(-x))
   void (*silu)(const float* x, float* y, Index n) noexcept;
+  /// y = max(x, 0)
   void (*relu)(const float* x, float* y, Index n) noexcept;
+  /// y = softmax(x); returns the sum of exp(x - max) and sets `top` to max.
   float (*softmax_row)(const float* x, float* y, Index n, float* top) noexcept;
+  /// Softmax down columns of scores `[keys][step]`, not yet divided by its sums, as floats.
   void (*softmax_columns)(const float* scores, Index keys, Index columns, Index step, float scale,
                           Word* words, float* inverse_sums) noexcept;
+  /// The same as words of two bfloat16.
   void (*softmax_columns_in_pairs)(const float* scores, Index keys, Index columns, Index step,
                                    float scale, Word* words, float* inverse_sums) noexcept;
+  /// y = norm(x + residual) gamma + beta; returns 1 / sqrt(variance + eps).
   float (*norm_row)(const float* x, const float* residual, const float* gamma, const float* beta,
                     float eps, float* y, float* sum, Index n) noexcept;
 
+  /// How weights of that precision are multiplied.
   [[nodiscard]] constexpr const Product& product(Precision precision) const noexcept {
     return precision == Precision::bf16   ? bf16_product
            : precision == Precision::int8 ? int8_product

@@ -4,6 +4,7 @@
 #include "eigenformer/kernels/gemm.hpp"
 #include "eigenformer/kernels/reference/activation.hpp"
 
+/// Plain twins of the kernels, written for reading, which tests compare them with.
 namespace eigenformer::kernels::reference {
 
 /// c = a b, or c += a b with `accumulate`.

@@ -20,10 +20,12 @@ namespace eigenformer {
 
 /// Tokens `begin` to `end` (excluded) and what they name, such as "PER".
 struct EntitySpan {
-  Index begin = 0;
-  Index end = 0;
-  std::string type;
+  Index begin = 0;   ///< the first token
+  Index end = 0;     ///< one past the last token
+  std::string type;  ///< a tag without its prefix; "_" for a bare prefix
+  /// Equal in all three.
   friend bool operator==(const EntitySpan&, const EntitySpan&) = default;
+  /// In the order of begin, then end, then type.
   friend bool operator<(const EntitySpan& a, const EntitySpan& b) {
     return std::tie(a.begin, a.end, a.type) < std::tie(b.begin, b.end, b.type);
   }

@@ -23,16 +23,16 @@ namespace eigenformer {
 
 /// What GLUE reports for MRPC and QQP.
 struct AccuracyAndF1 {
-  double accuracy = 0;
-  double f1 = 0;
-  double mean = 0;  ///< of the two: the task's score
+  double accuracy = 0;  ///< of all examples, 0 to 1
+  double f1 = 0;        ///< of class 1, 0 to 1
+  double mean = 0;      ///< of the two: the task's score
 };
 
 /// What GLUE reports for STS-B.
 struct PearsonAndSpearman {
-  double pearson = 0;
-  double spearman = 0;
-  double mean = 0;  ///< of the two: the task's score
+  double pearson = 0;   ///< -1 to 1
+  double spearman = 0;  ///< -1 to 1
+  double mean = 0;      ///< of the two: the task's score
 };
 
 namespace detail {

@@ -10,10 +10,10 @@ namespace eigenformer {
 
 /// Precision, recall and F1 (their harmonic mean), each 0 to 1.
 struct PrecisionRecall {
-  double precision = 0;
-  double recall = 0;
-  double f1 = 0;
-  Index support = 0;  ///< how often the class is in the labels
+  double precision = 0;  ///< correct predictions of the class among all of it
+  double recall = 0;     ///< correct predictions of the class among its labels
+  double f1 = 0;         ///< 2 precision recall / (precision + recall)
+  Index support = 0;     ///< how often the class is in the labels
 };
 
 /// The scores of each class, and their averages.
@@ -22,7 +22,7 @@ struct ClassScores {
   PrecisionRecall micro;     ///< of all classes' counts added up
   PrecisionRecall macro;     ///< the plain mean over the classes; NaN where there are none
   PrecisionRecall weighted;  ///< the mean weighted by support
-  std::map<Class, PrecisionRecall> classes;
+  std::map<Class, PrecisionRecall> classes;  ///< those that are predicted or in the labels
 };
 
 namespace detail {

@@ -1,5 +1,5 @@
 // SQuAD's exact match and F1, as the official scripts evaluate-v1.1.py and evaluate-v2.0.py compute
-// them (Rajpurkar et al. 2016, 2018), to the last bit: Python's lower(), split() and \b included.
+// them (Rajpurkar et al. 2016, 2018), to the last bit: Python's lower(), split() and `\b` included.
 #pragma once
 
 #include <algorithm>
@@ -29,20 +29,20 @@ struct SquadExample {
 
 /// Exact match and F1 in percent, over so many questions; all 0 over none.
 struct SquadScores {
-  double exact_match = 0;
-  double f1 = 0;
-  Index total = 0;
+  double exact_match = 0;  ///< percent of the questions
+  double f1 = 0;           ///< mean over the questions, in percent
+  Index total = 0;         ///< how many questions
 };
 
 /// What evaluate-v2.0.py reports.
 struct Squad2Scores {
-  SquadScores all;
-  SquadScores has_answer;  ///< of the questions that have one: HasAns
-  SquadScores no_answer;   ///< of those that have none: NoAns
-  double best_exact_match = 0;
+  SquadScores all;                        ///< of all questions
+  SquadScores has_answer;                 ///< of the questions that have one: HasAns
+  SquadScores no_answer;                  ///< of those that have none: NoAns
+  double best_exact_match = 0;            ///< that any threshold of no_answer_probability reaches
   double best_exact_match_threshold = 0;  ///< with which the best exact match is reached
-  double best_f1 = 0;
-  double best_f1_threshold = 0;
+  double best_f1 = 0;                     ///< that any threshold reaches
+  double best_f1_threshold = 0;           ///< with which the best F1 is reached
 };
 
 namespace detail {

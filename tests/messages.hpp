@@ -1,21 +1,19 @@
-// What the tests of files share: a folder of their own, and the messages of errors.
+// What errors say: the message of an exception, and the parts that it must have.
 #pragma once
 
+#include <exception>
 #include <string>
+#include <vector>
 
 #include <gtest/gtest.h>
 
-#include "../temporary_folder.hpp"
-
-namespace eigenformer::testing {
-
-using tests::TemporaryFolder;
+namespace eigenformer::tests {
 
 /// The message of the `Exception` that `action` throws; anything else fails the test.
 template <class Exception, class Action>
 std::string message_of(Action&& action) {
   try {
-    action();
+    (void)action();
   } catch (const Exception& problem) {
     return problem.what();
   } catch (const std::exception& problem) {
@@ -31,4 +29,8 @@ inline ::testing::AssertionResult contains(const std::string& text, const std::s
   return ::testing::AssertionFailure() << "'" << part << "' is not in: " << text;
 }
 
-}  // namespace eigenformer::testing
+inline void expect_parts(const std::string& message, const std::vector<std::string>& parts) {
+  for (const std::string& part : parts) EXPECT_TRUE(contains(message, part));
+}
+
+}  // namespace eigenformer::tests
