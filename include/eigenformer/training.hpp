@@ -9,3 +9,4 @@
 #include "eigenformer/training/metrics/squad.hpp"
 #include "eigenformer/training/optimizer.hpp"
 #include "eigenformer/training/schedule.hpp"
+#include "eigenformer/training/trainer.hpp"

@@ -64,6 +64,8 @@ struct Moments {
 template <class Scalar>
 class AdamW {
  public:
+  using State = std::map<std::string, Moments<Scalar>, std::less<>>;
+
   /// Throws ConfigError for a beta outside [0, 1), a negative eps or decay.
   explicit AdamW(AdamWOptions options = {}) : options_(std::move(options)) {
     const auto within = [](const char* name, double value, double limit) {
@@ -98,11 +100,9 @@ class AdamW {
   /// How many updates there were.
   [[nodiscard]] Index steps() const noexcept { return steps_; }
   /// What is known of each parameter that had a gradient, by name.
-  [[nodiscard]] const std::map<std::string, Moments<Scalar>, std::less<>>& state() const noexcept {
-    return state_;
-  }
+  [[nodiscard]] const State& state() const noexcept { return state_; }
   /// Goes on where another optimizer was.
-  void restore(Index steps, std::map<std::string, Moments<Scalar>, std::less<>> state) {
+  void restore(Index steps, State state) {
     steps_ = steps;
     state_ = std::move(state);
   }
@@ -143,7 +143,7 @@ class AdamW {
  private:
   AdamWOptions options_;
   Index steps_ = 0;
-  std::map<std::string, Moments<Scalar>, std::less<>> state_;
+  State state_;
 };
 
 /// Adam whose step of each parameter is as long as the parameter, for large batches: rate |p| / |u|

@@ -1,0 +1,169 @@
+// A training goes on after a checkpoint with the numbers of one that was never interrupted, and
+// stops, nothing lost, where numbers are no longer finite.
+#include "eigenformer/training/trainer.hpp"
+
+#include <cstring>
+#include <limits>
+
+#include <gtest/gtest.h>
+
+#include "eigenformer/models/auto_model.hpp"
+#include "eigenformer/training/corpus.hpp"
+
+#include "../messages.hpp"
+#include "../temporary_folder.hpp"
+
+namespace ef = eigenformer;
+using ef::Index;
+using Model = ef::RobertaForMaskedLM<float>;
+
+namespace {
+
+constexpr ef::TokenId vocabulary = 50;
+
+ef::RobertaConfig small() {
+  ef::RobertaConfig config;
+  config.vocab_size = vocabulary;
+  config.hidden_size = 12;
+  config.num_hidden_layers = 2;
+  config.num_attention_heads = 3;
+  config.intermediate_size = 20;
+  config.max_position_embeddings = 40;
+  config.type_vocab_size = 1;
+  return config;
+}
+
+/// The batch of an update: everything follows from its number.
+ef::MaskedBatch batch_of(Index step, Index part) {
+  const ef::Masking masking({.mask_token = vocabulary - 1, .vocab_size = vocabulary}, 5);
+  ef::Draws draws(ef::Rng(6), static_cast<std::uint64_t>(step * 10 + part));
+  ef::MaskedBatch batch;
+  for (int i = 0; i < 3; ++i) {
+    std::vector<ef::TokenId> text(static_cast<std::size_t>(8 + draws.below(9)));
+    for (auto& id : text) id = static_cast<ef::TokenId>(4 + draws.below(vocabulary - 5));
+    masking.add(batch, text, 0, static_cast<std::uint64_t>(step));
+  }
+  return batch;
+}
+
+using Trainer = ef::Trainer<float, Model>;
+ef::TrainerOptions options() {
+  return {.schedule = {.peak = 1e-2, .warmup_steps = 2, .total_steps = 30}, .clip = 1, .seed = 9};
+}
+
+std::vector<double> losses(Trainer& trainer, const Model& model, Index until, Index parts,
+                           int threads = 1) {
+  ef::Context cx(threads);
+  std::vector<double> all;
+  while (trainer.steps() < until) {
+    const ef::UpdateReport report =
+        trainer.step(cx, parts, [&](ef::Context& context, Index part) -> ef::PartLoss<float> {
+          const ef::MaskedBatch masked = batch_of(trainer.steps(), part);
+          return {ef::cross_entropy(context, model(context, masked.batch, masked.positions),
+                                    masked.labels),
+                  static_cast<double>(masked.labels.size())};
+        });
+    all.push_back(report.loss);
+  }
+  return all;
+}
+
+bool same_weights(const Model& a, const Model& b) {
+  std::vector<ef::Tensor<float>> values;
+  ef::for_each_parameter(a, [&](const auto& named) { values.push_back(named.value()); });
+  std::size_t i = 0;
+  bool same = true;
+  ef::for_each_parameter(b, [&](const auto& named) {
+    const ef::Tensor<float>& other = values[i++];
+    same &= std::memcmp(named.value().data(), other.data(),
+                        static_cast<std::size_t>(other.numel()) * sizeof(float)) == 0;
+  });
+  return same;
+}
+
+}  // namespace
+
+TEST(Trainer, DependsNeitherOnThreadsNorOnACheckpoint) {
+  Model whole(small());
+  Model threads = whole;
+  Model first = whole;
+  Trainer trainer(whole, ef::AdamW<float>(), options());
+  const auto expected = losses(trainer, whole, 12, 2);
+  Trainer other(threads, ef::AdamW<float>(), options());
+  EXPECT_EQ(losses(other, threads, 12, 2, 3), expected);
+  EXPECT_TRUE(same_weights(whole, threads));
+
+  const ef::tests::TemporaryFolder folder;
+  EXPECT_FALSE(Trainer::can_resume(folder.path()));
+  Trainer before(first, ef::AdamW<float>(), options());
+  auto found = losses(before, first, 5, 2);
+  before.save(folder.path());
+  ASSERT_TRUE(Trainer::can_resume(folder.path()));
+  Model loaded = Model::from_pretrained(folder.path());
+  Trainer after(loaded, ef::AdamW<float>(), options());
+  after.resume(folder.path());
+  EXPECT_EQ(after.steps(), 5);
+  const auto rest = losses(after, loaded, 12, 2);
+  found.insert(found.end(), rest.begin(), rest.end());
+  EXPECT_EQ(found, expected);
+  EXPECT_TRUE(same_weights(whole, loaded));
+}
+
+TEST(Trainer, DropsAnewInEachUpdate) {
+  Model model(small());
+  ef::TrainerOptions still = options();
+  still.schedule.peak = 0;
+  Trainer dropping(model, ef::AdamW<float>({.weight_decay = 0}), still);
+  ef::Context cx(1);
+  const auto loss = [&](Trainer& trainer) {
+    return trainer
+        .step(cx, 1,
+              [&](ef::Context& context, Index) -> ef::PartLoss<float> {
+                const ef::MaskedBatch masked = batch_of(0, 0);
+                return {ef::cross_entropy(context, model(context, masked.batch, masked.positions),
+                                          masked.labels)};
+              })
+        .loss;
+  };
+  EXPECT_NE(loss(dropping), loss(dropping));
+  still.dropout = false;
+  Trainer plain(model, ef::AdamW<float>({.weight_decay = 0}), still);
+  EXPECT_EQ(loss(plain), loss(plain));
+}
+
+TEST(Trainer, StopsWhereNumbersAreNotFinite) {
+  Model model(small());
+  Trainer trainer(model, ef::AdamW<float>(), options());
+  (void)losses(trainer, model, 3, 1);
+  ef::for_each_parameter(model, [&](const auto& named) {
+    if (named.name == "lm_head.dense.weight") {
+      auto value = named.value();
+      value.data()[7] = std::numeric_limits<float>::quiet_NaN();
+    }
+  });
+  const Model copy = model;
+  ef::tests::expect_parts(
+      ef::tests::message_of<ef::Error>([&] { (void)losses(trainer, model, 4, 1); }),
+      {"update 3", "nan", "lm_head.dense.weight"});
+  EXPECT_EQ(trainer.steps(), 3);
+  EXPECT_TRUE(same_weights(model, copy));
+}
+
+TEST(Trainer, RefusesAStateOfAnotherModel) {
+  Model model(small());
+  Trainer trainer(model, ef::AdamW<float>(), options());
+  (void)losses(trainer, model, 2, 1);
+  const ef::tests::TemporaryFolder folder;
+  trainer.save(folder.path());
+  ef::RobertaConfig config = small();
+  config.num_hidden_layers = 1;
+  Model shallow(config);
+  Trainer other(shallow, ef::AdamW<float>(), options());
+  EXPECT_THROW(other.resume(folder.path()), ef::FormatError);
+  config = small();
+  config.intermediate_size = 24;
+  Model wide(config);
+  Trainer third(wide, ef::AdamW<float>(), options());
+  EXPECT_THROW(third.resume(folder.path()), ef::FormatError);
+  EXPECT_EQ(third.steps(), 0);
+}
