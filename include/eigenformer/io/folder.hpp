@@ -66,8 +66,13 @@ inline void remove_folder(const std::string& folder) {
 /// others. Without effect where the file system has no locks.
 class FolderLock {
  public:
-  enum class For { reading, writing };
+  /// What the folder is locked for.
+  enum class For {
+    reading,  ///< with others who read
+    writing   ///< alone
+  };
 
+  /// Waits for the lock.
   FolderLock(const std::string& folder, For purpose) : FolderLock(folder) {
     const int operation = purpose == For::reading ? LOCK_SH : LOCK_EX;
     while (::flock(descriptor_, operation) != 0 && errno == EINTR) continue;

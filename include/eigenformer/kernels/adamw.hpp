@@ -1,67 +1,54 @@
-// The update of Adam with decoupled weight decay (Loshchilov and Hutter, arXiv:1711.05101). It is
-// bound by memory: each number is read and written once, piece by piece in cache.
+// The update of Adam with decoupled weight decay (Loshchilov and Hutter, arXiv:1711.05101), and
+// what other optimizers share with it. It is bound by memory: each number is read and written once.
+// All sums and roots are the same wherever the numbers lie.
 #pragma once
 
 #include <algorithm>
+#include <cmath>
+#include <type_traits>
 
-#include <Eigen/Core>
-
-#include "eigenformer/base/shape.hpp"
+#include "eigenformer/kernels/isa/kernels.hpp"
 #include "eigenformer/threading/thread_pool.hpp"
 
 namespace eigenformer::kernels {
 
-/// What one update multiplies with; `mean` and `square` are the moving means of the gradient and of
-/// its square.
+/// Updates the moving means by a gradient, on all threads; then value = keep value - rate
+/// direction, or direction alone where `value` is null; all `[n]`.
 template <class Scalar>
-struct AdamWStep {
-  Scalar gradient_scale = 1;     ///< the gradient is multiplied with it first
-  Scalar beta1 = 0;              ///< how much of the old mean stays
-  Scalar beta2 = 0;              ///< how much of the old square stays
-  Scalar mean_correction = 1;    ///< 1 / (1 - beta1^t), or 1
-  Scalar square_correction = 1;  ///< 1 / (1 - beta2^t), or 1
-  Scalar eps = 0;                ///< added to the root of the corrected square
-};
-
-/// Updates the means by a gradient, all `[n]`.
-template <class Scalar>
-void update_means(const AdamWStep<Scalar>& step, const Scalar* gradient, Scalar* mean,
-                  Scalar* square, Index n) noexcept {
-  using Array = Eigen::Array<Scalar, Eigen::Dynamic, 1>;
-  const auto g = Eigen::Map<const Array>(gradient, n) * step.gradient_scale;
-  Eigen::Map<Array> m(mean, n);
-  Eigen::Map<Array> v(square, n);
-  m = step.beta1 * m + (1 - step.beta1) * g;
-  v = step.beta2 * v + (1 - step.beta2) * g.square();
-}
-
-/// What Adam adds to the numbers, before the learning rate: `[n]`, as an Eigen expression.
-template <class Scalar>
-[[nodiscard]] auto adam_direction(const AdamWStep<Scalar>& step, const Scalar* mean,
-                                  const Scalar* square, Index n) noexcept {
-  using Array = Eigen::Array<Scalar, Eigen::Dynamic, 1>;
-  return (Eigen::Map<const Array>(mean, n) * step.mean_correction) /
-         ((Eigen::Map<const Array>(square, n) * step.square_correction).sqrt() + step.eps);
-}
-
-/// Calls f(first, count) for pieces of 0..n that stay in cache, on all threads.
-template <class Function>
-void for_each_piece(ThreadPool& pool, Index n, Function&& f) {
-  constexpr Index piece = 2048;
-  parallel_for(pool, n, 16 * piece, [&](Index begin, Index end) {
-    for (Index first = begin; first < end; first += piece) f(first, std::min(piece, end - first));
+void adam(ThreadPool& pool, const AdamStep<Scalar>& step, const Scalar* gradient, Scalar* mean,
+          Scalar* square, Scalar* value, Scalar* direction, Index n) {
+  parallel_for(pool, n, Index{1} << 16, [&](Index begin, Index end) {
+    const auto at = [&](Scalar* numbers) { return numbers == nullptr ? nullptr : numbers + begin; };
+    if constexpr (std::is_same_v<Scalar, float>) {
+      active_kernels().adam(step, gradient + begin, mean + begin, square + begin, at(value),
+                            at(direction), end - begin);
+    } else {
+      for (Index i = begin; i < end; ++i) {
+        const Scalar g = gradient[i] * step.gradient_scale;
+        mean[i] = step.beta1 * mean[i] + (1 - step.beta1) * g;
+        square[i] = step.beta2 * square[i] + (1 - step.beta2) * g * g;
+        const Scalar u = mean[i] * step.mean_correction /
+                         (std::sqrt(square[i] * step.square_correction) + step.eps);
+        if (value != nullptr)
+          value[i] = value[i] * step.keep - step.rate * u;
+        else
+          direction[i] = u;
+      }
+    }
   });
 }
 
-/// value -= rate (direction + decay value), after the means; all `[n]`. Mirrors torch.optim.AdamW.
+/// The sum of the squares of `[n]`, in double.
 template <class Scalar>
-void adamw(ThreadPool& pool, const AdamWStep<Scalar>& step, Scalar rate, Scalar decay,
-           const Scalar* gradient, Scalar* mean, Scalar* square, Scalar* value, Index n) {
-  for_each_piece(pool, n, [&](Index first, Index count) {
-    update_means(step, gradient + first, mean + first, square + first, count);
-    Eigen::Map<Eigen::Array<Scalar, Eigen::Dynamic, 1>> p(value + first, count);
-    p = p * (1 - rate * decay) - rate * adam_direction(step, mean + first, square + first, count);
-  });
+[[nodiscard]] double sum_of_squares(const Scalar* x, Index n) noexcept {
+  double sums[8] = {};
+  for (Index i = 0; i < n; ++i) {
+    const auto number = static_cast<double>(x[i]);
+    sums[i % 8] += number * number;
+  }
+  double sum = 0;
+  for (const double part : sums) sum += part;
+  return sum;
 }
 
 }  // namespace eigenformer::kernels

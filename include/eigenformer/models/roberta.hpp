@@ -357,6 +357,7 @@ class RobertaPreTrainedModel {
     save_pretrained(update);
     update.commit();
   }
+  /// As part of an update.
   void save_pretrained(const FolderUpdate& update) const {
     save_model(self(), config().saved_as(Model::suffix, saved_dtype<Scalar>), update);
   }

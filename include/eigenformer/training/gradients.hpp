@@ -4,20 +4,23 @@
 #include <cmath>
 #include <string_view>
 
+#include "eigenformer/kernels/adamw.hpp"
 #include "eigenformer/nn/visit.hpp"
 
 namespace eigenformer {
 
 /// Calls f(named, gradient) for every parameter of `model` that is trained and has a gradient, in
-/// the model's order, tied ones once. What has a name of its own has its own share of the gradient.
+/// the model's order, tied ones once; the gradients without gaps. What has a name of its own has
+/// its own share of the gradient.
 template <class Scalar, class Model, class Function>
 void for_each_gradient(Model& model, const Gradients<Scalar>& gradients, Function&& f) {
   for_each_parameter(model, [&](const auto& named) {
     const auto& parameter = std::as_const(named.parameter);
     if (named.tied || !parameter.trainable || !parameter.defined()) return;
-    const Tensor<Scalar>* gradient = gradients.find(parameter.value());
-    if (gradient == nullptr) return;
-    f(named, named.whole() ? *gradient : gradient->rows(named.begin, named.end));
+    const Tensor<Scalar>* found = gradients.find(parameter.value());
+    if (found == nullptr) return;
+    const Tensor<Scalar> gradient = found->contiguous() ? *found : found->clone();
+    f(named, named.whole() ? gradient : gradient.rows(named.begin, named.end));
   });
 }
 
@@ -27,7 +30,7 @@ template <class Scalar, class Model>
 [[nodiscard]] double gradient_norm(const Model& model, const Gradients<Scalar>& gradients) {
   double sum = 0;
   for_each_gradient(model, gradients, [&](const auto&, const Tensor<Scalar>& gradient) {
-    sum += gradient.array().template cast<double>().square().sum();
+    sum += kernels::sum_of_squares(gradient.data(), gradient.numel());
   });
   return std::sqrt(sum);
 }

@@ -64,6 +64,7 @@ struct Moments {
 template <class Scalar>
 class AdamW {
  public:
+  /// By the parameters' names.
   using State = std::map<std::string, Moments<Scalar>, std::less<>>;
 
   /// Throws ConfigError for a beta outside [0, 1), a negative eps or decay.
@@ -83,15 +84,16 @@ class AdamW {
   template <class Model>
   void step(Context& cx, Model& model, const Gradients<Scalar>& gradients, double learning_rate,
             double gradient_scale = 1) {
-    const kernels::AdamWStep<Scalar> step = next_step(gradient_scale);
+    kernels::AdamStep<Scalar> step = next_step(gradient_scale);
     for_each_gradient(model, gradients, [&](const auto& named, const Tensor<Scalar>& gradient) {
       Tensor<Scalar> value = named.value();
       Moments<Scalar>& moments = moments_of(named.name, value.shape());
+      const double rate = rate_of(named.name, learning_rate);
       const double decay = options_.decays(named.name) ? options_.weight_decay : 0;
-      kernels::adamw<Scalar>(cx.threads(), step,
-                             static_cast<Scalar>(rate_of(named.name, learning_rate)),
-                             static_cast<Scalar>(decay), gradient.data(), moments.mean.data(),
-                             moments.square.data(), value.data(), value.numel());
+      step.rate = static_cast<Scalar>(rate);
+      step.keep = static_cast<Scalar>(1 - rate * decay);
+      kernels::adam<Scalar>(cx.threads(), step, gradient.data(), moments.mean.data(),
+                            moments.square.data(), value.data(), nullptr, value.numel());
     });
   }
 
@@ -109,7 +111,7 @@ class AdamW {
 
  protected:
   /// Counts an update and says what it multiplies with.
-  [[nodiscard]] kernels::AdamWStep<Scalar> next_step(double gradient_scale) {
+  [[nodiscard]] kernels::AdamStep<Scalar> next_step(double gradient_scale) {
     ++steps_;
     const auto correction = [&](double beta) {
       return options_.correct_bias ? 1 / (1 - std::pow(beta, static_cast<double>(steps_))) : 1.0;
@@ -158,30 +160,22 @@ class Lamb : public AdamW<Scalar> {
   template <class Model>
   void step(Context& cx, Model& model, const Gradients<Scalar>& gradients, double learning_rate,
             double gradient_scale = 1) {
-    using Array = Eigen::Array<Scalar, Eigen::Dynamic, 1>;
-    const kernels::AdamWStep<Scalar> step = this->next_step(gradient_scale);
+    const kernels::AdamStep<Scalar> step = this->next_step(gradient_scale);
     for_each_gradient(model, gradients, [&](const auto& named, const Tensor<Scalar>& gradient) {
       Tensor<Scalar> value = named.value();
-      const Index n = value.numel();
       Moments<Scalar>& moments = this->moments_of(named.name, value.shape());
-      kernels::update_means(step, gradient.data(), moments.mean.data(), moments.square.data(), n);
-      const bool adapts = this->options().decays(named.name);
-      const double decay = adapts ? this->options().weight_decay : 0;
-      Eigen::Map<Array> p(value.data(), n);
-      Tensor<Scalar> direction = cx.empty<Scalar>({n});
-      Eigen::Map<Array> u(direction.data(), n);
-      u = kernels::adam_direction(step, moments.mean.data(), moments.square.data(), n) +
-          static_cast<Scalar>(decay) * p;
+      Tensor<Scalar> direction = cx.empty<Scalar>(value.shape());
+      kernels::adam<Scalar>(cx.threads(), step, gradient.data(), moments.mean.data(),
+                            moments.square.data(), nullptr, direction.data(), value.numel());
       double ratio = 1;
-      if (adapts) {
-        const auto norm = [](const Eigen::Map<Array>& x) {
-          return std::sqrt(x.template cast<double>().square().sum());
-        };
-        const double length = norm(p);
-        const double step_length = norm(u);
-        if (length > 0 && step_length > 0) ratio = length / step_length;
+      if (this->options().decays(named.name)) {
+        direction.array() += static_cast<Scalar>(this->options().weight_decay) * value.array();
+        const double length = kernels::sum_of_squares(value.data(), value.numel());
+        const double step_length = kernels::sum_of_squares(direction.data(), value.numel());
+        if (length > 0 && step_length > 0) ratio = std::sqrt(length / step_length);
       }
-      p -= static_cast<Scalar>(this->rate_of(named.name, learning_rate) * ratio) * u;
+      const double rate = this->rate_of(named.name, learning_rate) * ratio;
+      value.array() -= static_cast<Scalar>(rate) * direction.array();
     });
   }
 };

@@ -17,10 +17,11 @@
 
 namespace eigenformer {
 
+/// How a Trainer trains.
 struct TrainerOptions {
-  Schedule schedule = {};
-  double clip = 0;  ///< the gradients' norm is scaled down to this; 0: as it is
-  bool dropout = true;
+  Schedule schedule = {};  ///< the learning rate of each update
+  double clip = 0;         ///< the gradients' norm is scaled down to this; 0: as it is
+  bool dropout = true;     ///< as the model's configuration has it
   std::uint64_t seed = 1;  ///< of dropout
 };
 
@@ -29,15 +30,15 @@ struct UpdateReport {
   Index step = 0;            ///< which update it was, from 0
   double loss = 0;           ///< the mean over the batch
   double gradient_norm = 0;  ///< before it was clipped
-  double learning_rate = 0;
+  double learning_rate = 0;  ///< of this update
 };
 
 /// The loss of a part of a batch: the mean over `count` labels, so that parts are weighted by what
 /// they hold and the batch may be cut anywhere. (As fairseq sums over its workers.)
 template <class Scalar>
 struct PartLoss {
-  Tensor<Scalar> mean;
-  double count = 1;
+  Tensor<Scalar> mean;  ///< over these labels
+  double count = 1;     ///< how many labels
 };
 
 /// Changes a model, update by update. `Model` is any module; the optimizer has AdamW's functions.
@@ -141,7 +142,6 @@ class Trainer {
 
   /// How many updates there were.
   [[nodiscard]] Index steps() const noexcept { return optimizer_.steps(); }
-  [[nodiscard]] const TrainerOptions& options() const noexcept { return options_; }
 
  private:
   static constexpr const char* state_file = "optimizer.safetensors";

@@ -74,6 +74,19 @@ struct DropoutDraw {
   }
 };
 
+/// What one update of Adam multiplies with.
+template <class Scalar>
+struct AdamStep {
+  Scalar gradient_scale = 1;     ///< the gradient is multiplied with it first
+  Scalar beta1 = 0;              ///< how much of the gradient's moving mean stays
+  Scalar beta2 = 0;              ///< how much of the moving mean of its square stays
+  Scalar mean_correction = 1;    ///< 1 / (1 - beta1^t), or 1
+  Scalar square_correction = 1;  ///< 1 / (1 - beta2^t), or 1
+  Scalar eps = 0;                ///< added to the root of the corrected square
+  Scalar rate = 0;               ///< how much of the direction is taken off
+  Scalar keep = 1;               ///< what the number is multiplied with before: its decay
+};
+
 /// One instruction set's kernels. How exact they are, and what they read and write beyond what is
 /// asked for, is said where they are defined: pack.inl.hpp, rows.inl.hpp and math.inl.hpp.
 struct Kernels {
@@ -103,6 +116,9 @@ struct Kernels {
   /// y = x with numbers dropped, the others times `scale`; `first` is the position of x[0].
   void (*dropout)(const float* x, float* y, Index n, DropoutDraw draw, std::uint32_t first,
                   float scale) noexcept;
+  /// The update of Adam, as adamw.hpp explains it.
+  void (*adam)(const AdamStep<float>& step, const float* gradient, float* mean, float* square,
+               float* value, float* direction, Index n) noexcept;
   /// y = exp(x)
   void (*exp)(const float* x, float* y, Index n) noexcept;
   /// y = erf(x)

@@ -29,6 +29,20 @@
 }
 #endif
 
+/// The square root, rounded correctly. Compilers take a call, for errno, where C++ says sqrt.
+[[gnu::always_inline]] inline Vector root_of(Vector x) noexcept {
+#if defined(__x86_64__) && EIGENFORMER_VECTOR_BYTES > 16
+  asm("vsqrtps %1, %0" : "=v"(x) : "v"(x));
+#elif defined(__x86_64__)
+  asm("sqrtps %1, %0" : "=x"(x) : "x"(x));
+#elif defined(__aarch64__)
+  asm("fsqrt %0.4s, %1.4s" : "=w"(x) : "w"(x));
+#else
+  for (Index i = 0; i < lanes; ++i) x[i] = __builtin_sqrtf(x[i]);
+#endif
+  return x;
+}
+
 /// |x|, but at most `limit`.
 [[gnu::always_inline]] inline Vector magnitude_of(Vector x, float limit) noexcept {
   return smaller_of(Vector{} + limit, (Vector)((Integers)x & 0x7fffffff));

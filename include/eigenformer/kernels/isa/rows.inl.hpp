@@ -45,6 +45,24 @@ inline void dropout(const float* x, float* y, Index n, DropoutDraw draw, std::ui
   }
 }
 
+/// The update of Adam; see adamw.hpp.
+inline void adam(const AdamStep<float>& step, const float* gradient, float* mean, float* square,
+                 float* value, float* direction, Index n) noexcept {
+  for (Index i = 0; i < n; i += lanes) {
+    const Index there = n - i;
+    const Vector g = load_up_to(gradient + i, there) * step.gradient_scale;
+    const Vector m = load_up_to(mean + i, there) * step.beta1 + g * (1 - step.beta1);
+    const Vector v = load_up_to(square + i, there) * step.beta2 + g * g * (1 - step.beta2);
+    store_up_to(mean + i, m, there);
+    store_up_to(square + i, v, there);
+    const Vector u = m * step.mean_correction / (root_of(v * step.square_correction) + step.eps);
+    if (value != nullptr)
+      store_up_to(value + i, load_up_to(value + i, there) * step.keep - u * step.rate, there);
+    else
+      store_up_to(direction + i, u, there);
+  }
+}
+
 /// y = softmax(x); returns the sum of exp(x - max) and sets `top` to max.
 inline float softmax_row(const float* x, float* y, Index n, float* top) noexcept {
   float most = -__builtin_inff();
