@@ -94,4 +94,7 @@ TEST(ZeroShotClassification, AnEntailmentThatIsNotThereIsRefused) {
   json["config"].erase("label2id");  // then id2label says it
   const CaseFolder other("zero_shot", "entailment_last", json);
   EXPECT_EQ(ef::ZeroShotClassification::from_pretrained(other.path()).entailment_id(), 2);
+  json["config"]["id2label"] = {{"0", "a"}, {"1", "b"}, {"7", "entailment"}};
+  const CaseFolder beyond("zero_shot", "entailment_last", json);
+  EXPECT_THROW((void)ef::ZeroShotClassification::from_pretrained(beyond.path()), ef::ConfigError);
 }

@@ -92,18 +92,19 @@ class BasicZeroShotClassification {
                return wanted == (c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c);
              });
     };
+    std::optional<Index> found;
     for (const auto& [name, id] : config.label2id) {
-      if (!means_entailment(name)) continue;
-      check<ConfigError>(id < config.num_labels, "zero_shot: label2id gives '", name,
-                         "' the number ", id, " but the model has ", config.num_labels,
-                         " labels, from 0");
-      return id;
+      if (!found && means_entailment(name)) found = id;
     }
-    if (!config.label2id.empty()) return std::nullopt;
-    for (const auto& [id, name] : config.id2label) {
-      if (means_entailment(name)) return id;
+    if (config.label2id.empty()) {
+      for (const auto& [id, name] : config.id2label) {
+        if (!found && means_entailment(name)) found = id;
+      }
     }
-    return std::nullopt;
+    check<ConfigError>(!found || (*found >= 0 && *found < config.num_labels),
+                       "zero_shot: entailment is label ", found.value_or(0), " but the model has ",
+                       config.num_labels, " labels, from 0");
+    return found;
   }
 
   /// The template with the label in its place.
