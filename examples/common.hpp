@@ -48,6 +48,33 @@ struct Texts {
   }
 };
 
+/// A share from 0 to 1 as a bar of at most `width` characters; none below 0.
+inline std::string bar(double share, int width) {
+  const double length = std::clamp(share, 0.0, 1.0) * width + 0.5;
+  return std::string(static_cast<std::size_t>(length), '#');
+}
+
+/// A line of a corpus that answers a query, as a line to read.
+inline void print_hit(double score, ef::Index line, const std::string& text) {
+  std::printf("  %6.3f %-20s %6td  %s\n", score, bar(score, 20).c_str(), line, text.c_str());
+}
+
+/// Something with its probability, as a line to read.
+inline void print_probability(double probability, const std::string& text) {
+  std::printf("  %5.1f %%  %-16s %s\n", 100 * probability, text.c_str(),
+              bar(probability, 40).c_str());
+}
+
+/// `{"labels":[{"label":..,"score":..},..]}` of what classifiers give.
+template <class LabelScore>
+ef::Json labels_to_json(const std::vector<LabelScore>& labels) {
+  ef::Json list = ef::Json::array();
+  for (const LabelScore& label : labels) {
+    list.push_back({{"label", label.label}, {"score", label.score}});
+  }
+  return {{"labels", std::move(list)}};
+}
+
 /// Progress on standard error when that is a terminal: inputs done, and per second.
 class Progress {
  public:

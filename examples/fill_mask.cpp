@@ -15,9 +15,7 @@ void print_readable(const Line& line, const std::vector<std::vector<ef::MaskGues
   for (std::size_t i = 0; i < masks.size(); ++i) {
     if (masks.size() > 1) std::printf("  mask %zu\n", i + 1);
     for (const ef::MaskGuess& guess : masks[i]) {
-      const auto bar = static_cast<std::size_t>(guess.score * 40 + 0.5);
-      std::printf("  %5.1f %%  %-16s %s\n", 100 * guess.score, guess.token.c_str(),
-                  std::string(bar, '#').c_str());
+      examples::print_probability(guess.score, guess.token);
     }
   }
 }

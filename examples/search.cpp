@@ -16,9 +16,7 @@ namespace {
 void print_readable(const std::string& query, const std::vector<ef::SearchHit>& hits) {
   std::printf("%s\n", query.c_str());
   for (const ef::SearchHit& hit : hits) {
-    const auto bar = static_cast<std::size_t>(std::max(hit.score, 0.0f) * 20 + 0.5f);
-    std::printf("  %6.3f %-20s %6td  %s\n", static_cast<double>(hit.score),
-                std::string(bar, '#').c_str(), hit.line, hit.text.c_str());
+    examples::print_hit(static_cast<double>(hit.score), hit.line, hit.text);
   }
 }
 

@@ -132,6 +132,53 @@ TEST(Tokenizer, BatchesDoNotDependOnThreads) {
   }
 }
 
+TEST(Tokenizer, TextsAndPairsMixedPackAsOneByOne) {
+  Json types = toy_document();
+  types["post_processor"]["type"] = "BertProcessing";  // pairs alone have types other than 0
+  const Tokenizer bert = toy(types);
+  std::vector<TextInput> inputs;
+  for (const std::string_view pattern : {"tttptt", "ptt", "tp", "p", "t"}) {
+    for (int i = 0; i < 20; ++i) {
+      for (const char kind : pattern) {
+        inputs.push_back(kind == 'p' ? TextInput("low", "lo") : TextInput("wlow"));
+      }
+    }
+    std::vector<Encoding> alone;
+    for (const TextInput& input : inputs) {
+      alone.push_back(input.pair ? bert.encode(input.text, *input.pair) : bert.encode(input.text));
+    }
+    ThreadPool pool(2);
+    for (ThreadPool* threads : {static_cast<ThreadPool*>(nullptr), &pool}) {
+      const Batch batch = bert.encode_batch(inputs, {}, threads);
+      batch.validate();
+      ASSERT_EQ(batch.segments(), static_cast<Index>(inputs.size()));
+      for (std::size_t i = 0; i < inputs.size(); ++i) {
+        const RowRange rows = batch.segment(static_cast<Index>(i));
+        ASSERT_EQ(Ids(batch.ids.begin() + rows.begin, batch.ids.begin() + rows.end), alone[i].ids);
+        ASSERT_EQ(Ids(batch.type_ids.begin() + rows.begin, batch.type_ids.begin() + rows.end),
+                  alone[i].type_ids);
+      }
+    }
+  }
+  EXPECT_TRUE(bert.encode_batch(std::vector<TextInput>(3, "low")).type_ids.empty());
+}
+
+TEST(Tokenizer, ModelMaxLengthIsTheConfigurations) {
+  EXPECT_EQ(toy(toy_document()).model_max_length(), std::nullopt);
+  TemporaryFolder folder;
+  toy(toy_document()).save_pretrained(folder.path());
+  const auto length = [&](const char* config) {
+    write_file(folder / "tokenizer_config.json", config);
+    return Tokenizer::from_pretrained(folder.path()).model_max_length();
+  };
+  EXPECT_EQ(length(R"({"model_max_length": 512})"), 512);
+  EXPECT_EQ(length(R"({"model_max_length": 1000000000000000019884624838656})"), std::nullopt);
+  EXPECT_EQ(length(R"({"model_max_length": null})"), std::nullopt);
+  EXPECT_EQ(length(R"({"model_max_length": -1})"), std::nullopt);
+  EXPECT_EQ(length("{}"), std::nullopt);
+  EXPECT_THROW((void)length(R"({"model_max_length": "512"})"), FormatError);
+}
+
 /// Seconds of this thread's processor.
 double thread_seconds() {
   timespec time{};

@@ -195,9 +195,10 @@ template <class Model>
 /// what did not match. Throws FormatError, with all of them in one message, for missing
 /// parameters, tensors of another shape, and tensors of the base model that `model` does not know.
 /// With `initialize_missing_head` those that are missing outside the base model are drawn afresh.
+/// `note` goes with what is missing: what the folder holds instead.
 template <class Model>
 LoadReport load_parameters(Model& model, const CheckpointKeys& keys, const LoadOptions& options,
-                           double initializer_range) {
+                           double initializer_range, std::string_view note = "") {
   const auto in_base = [&](const std::string& key) {
     const std::string name = keys.canonical(key);
     return name.starts_with("embeddings.") || name.starts_with("encoder.");
@@ -212,6 +213,7 @@ LoadReport load_parameters(Model& model, const CheckpointKeys& keys, const LoadO
   std::string problems;
   if (lacks_base || !options.initialize_missing_head) {
     problems += detail::listed("; missing: ", match.missing);
+    if (!match.missing.empty()) problems += note;
     if (!lacks_base && !match.missing.empty()) {
       problems += " (initialize_missing_head makes a fresh head for fine-tuning)";
     }

@@ -424,7 +424,11 @@ class RobertaPreTrainedModel {
     if (options.keep_pooler && keys.contains("pooler.dense.weight")) {
       model.roberta_.add_pooler(Initializer::none());
     }
-    model.report_ = load_parameters(model, keys, options, config.initializer_range);
+    const std::string wanted = config.class_name(Model::suffix);
+    const std::string found = config.architectures.empty() ? wanted : config.architectures.front();
+    const std::string note =
+        found == wanted ? "" : concat("; the folder holds ", found, ", not ", wanted);
+    model.report_ = load_parameters(model, keys, options, config.initializer_range, note);
     model.finish_loading();
     pack_as_asked(model, options, checkpoint);
     return model;

@@ -13,6 +13,7 @@
 
 #include "eigenformer/autograd/ops/reduce.hpp"
 #include "eigenformer/models/roberta.hpp"
+#include "eigenformer/pipelines/ranking.hpp"
 #include "eigenformer/tokenizers/tokenizer.hpp"
 
 namespace eigenformer {
@@ -138,15 +139,8 @@ class BasicFillMask {
 
   [[nodiscard]] std::vector<MaskGuess> best(const Scalar* probabilities,
                                             std::vector<TokenId> candidates, Index top_k) const {
-    const auto count = std::min(static_cast<Index>(candidates.size()), top_k);
-    std::partial_sort(
-        candidates.begin(), candidates.begin() + count, candidates.end(),
-        [&](TokenId a, TokenId b) {
-          return probabilities[a] != probabilities[b] ? probabilities[a] > probabilities[b] : a < b;
-        });
     std::vector<MaskGuess> guesses;
-    for (Index i = 0; i < count; ++i) {
-      const TokenId id = candidates[static_cast<std::size_t>(i)];
+    for (const TokenId id : best_first(probabilities, std::move(candidates), top_k)) {
       // An id beyond the tokenizer's vocabulary, which some models pad, is no text.
       guesses.push_back(
           {tokenizer_->decode({id}, false), id, static_cast<double>(probabilities[id]), ""});

@@ -1,6 +1,6 @@
 // SentenceConfig: what the files of sentence-transformers in a model folder say about embeddings.
 //   modules.json                       the modules, one after the other, and their folders
-//   sentence_bert_config.json          the encoder's longest text
+//   sentence_bert_config.json          the encoder's longest text, else the tokenizer's
 //   1_Pooling/config.json              the pooling modes
 //   2_Dense/config.json                a linear layer on the pooled vectors
 //   config_sentence_transformers.json  the text that goes in front of every other
@@ -23,6 +23,62 @@
 
 namespace eigenformer {
 
+namespace detail {
+
+/// The length that sentence-transformers' own file in `folder` gives, in tokens, if it does. Throws
+/// ConfigError where the file asks for another task or output than these, or for what is not
+/// supported.
+[[nodiscard]] inline std::optional<Index> read_max_seq_length(const std::string& folder,
+                                                              const std::string& task,
+                                                              const std::string& output) {
+  std::string source = join_path(folder, "sentence_bert_config.json");
+  // Older versions named it after the model.
+  for (const char* family : {"roberta", "xlm-roberta", "camembert", "distilbert", "albert"}) {
+    const std::string older = join_path(folder, concat("sentence_", family, "_config.json"));
+    if (!exists(source) && exists(older)) source = older;
+  }
+  if (!exists(source)) return std::nullopt;
+  const Json json = read_json(source);
+  ConfigReader reader(json, source);
+  const auto length = reader.whole_or_null<Index>("max_seq_length", std::nullopt);
+  if (length && *length < 1) reader.refuse("max_seq_length", *length, "1 or more, or null");
+  if (reader.boolean_or_null("do_lower_case", false)) {
+    reader.refuse("do_lower_case", true,
+                  "false: lower case is not supported here; put a Lowercase normalizer into "
+                  "tokenizer.json");
+  }
+  for (const auto& [key, wanted] :
+       {std::pair("transformer_task", &task), {"module_output_name", &output}}) {
+    const std::string found = reader.text(key, *wanted);
+    if (found != *wanted) reader.refuse(key, found, *wanted);
+  }
+  if (const Json* changes = reader.object("processing_kwargs"); changes && !changes->empty()) {
+    reader.refuse("processing_kwargs", *changes, "empty: it is not supported");
+  }
+  return length;
+}
+
+/// The text that config_sentence_transformers.json puts in front of every other; empty where it
+/// names none. Throws ConfigError.
+[[nodiscard]] inline std::string read_default_prompt(const Json& json, const std::string& source) {
+  ConfigReader reader(json, source);
+  const std::optional<std::string> name = reader.text_or_null("default_prompt_name");
+  if (!name) return "";
+  const Json* prompts = reader.object("prompts");
+  const bool there =
+      prompts != nullptr && prompts->contains(*name) && (*prompts)[*name].is_string();
+  if (!there) reader.refuse("default_prompt_name", *name, "null or the name of one of 'prompts'");
+  return (*prompts)[*name].get<std::string>();
+}
+
+/// The name of a module's class, of which newer versions have packages between:
+/// "sentence_transformers.models.Pooling"; another's in full.
+[[nodiscard]] inline std::string module_name(const std::string& type) {
+  return type.starts_with("sentence_transformers.") ? type.substr(type.rfind('.') + 1) : type;
+}
+
+}  // namespace detail
+
 /// A module after the pooling: a linear layer whose weights are in `folder`, or, where that is
 /// empty, the division of each vector by its length.
 struct SentenceModule {
@@ -39,7 +95,7 @@ struct SentenceModule {
 /// How texts become embeddings.
 struct SentenceConfig {
   std::string encoder_folder;           ///< holds the encoder and the tokenizer
-  std::optional<Index> max_seq_length;  ///< in tokens, special ones counted
+  std::optional<Index> max_seq_length;  ///< in tokens, special ones counted; none: the tokenizer's
   std::string prompt;                   ///< goes in front of every text
   /// Each gives a vector; an embedding has them one after the other.
   std::vector<PoolingMode> pooling = {PoolingMode::mean};
@@ -52,7 +108,8 @@ struct SentenceConfig {
     config.encoder_folder = folder;
     const std::string list = join_path(folder, "modules.json");
     if (exists(list)) config.read_modules(read_json(list), list, folder);
-    config.read_length();
+    config.max_seq_length = detail::read_max_seq_length(config.encoder_folder, "feature-extraction",
+                                                        "token_embeddings");
     config.read_prompt(join_path(folder, "config_sentence_transformers.json"));
     return config;
   }
@@ -66,9 +123,7 @@ struct SentenceConfig {
       ConfigReader reader(list[i], source);
       const std::string type = reader.text("type", "");
       const std::string path = module_folder(folder, reader.text("path", ""), source);
-      // "sentence_transformers.models.Pooling", in newer versions with other packages between.
-      const bool known = type.starts_with("sentence_transformers.");
-      const std::string name = known ? type.substr(type.rfind('.') + 1) : type;
+      const std::string name = detail::module_name(type);
       if (name == "Transformer" && i == 0) {
         encoder_folder = path;
       } else if (name == "Pooling" && i == 1) {
@@ -183,63 +238,11 @@ struct SentenceConfig {
     }
   }
 
-  /// What sentence-transformers cuts texts to: its own file's length, else the tokenizer's.
-  void read_length() {
-    const std::string usual = "sentence_bert_config.json";
-    std::string source = join_path(encoder_folder, usual);
-    // Older versions named it after the model.
-    for (const char* family : {"roberta", "xlm-roberta", "camembert", "distilbert", "albert"}) {
-      const std::string older =
-          join_path(encoder_folder, concat("sentence_", family, "_config.json"));
-      if (!exists(source) && exists(older)) source = older;
-    }
-    if (exists(source)) {
-      const Json json = read_json(source);
-      ConfigReader reader(json, source);
-      max_seq_length = reader.whole_or_null<Index>("max_seq_length", std::nullopt);
-      if (max_seq_length && *max_seq_length < 1) {
-        reader.refuse("max_seq_length", *max_seq_length, "1 or more, or null");
-      }
-      if (reader.boolean_or_null("do_lower_case", false)) {
-        reader.refuse("do_lower_case", true,
-                      "false: lower case is not supported here; put a Lowercase normalizer into "
-                      "tokenizer.json");
-      }
-      const std::string task = reader.text("transformer_task", "feature-extraction");
-      if (task != "feature-extraction") {
-        reader.refuse("transformer_task", task, "feature-extraction");
-      }
-      const std::string output = reader.text("module_output_name", "token_embeddings");
-      if (output != "token_embeddings") {
-        reader.refuse("module_output_name", output, "token_embeddings");
-      }
-      if (const Json* changes = reader.object("processing_kwargs"); changes && !changes->empty()) {
-        reader.refuse("processing_kwargs", *changes, "empty: it is not supported");
-      }
-    }
-    if (max_seq_length) return;
-    source = join_path(encoder_folder, "tokenizer_config.json");
-    if (!exists(source)) return;
-    const Json json = read_json(source);
-    ConfigReader reader(json, source);
-    const std::optional<double> length = reader.number_or_null("model_max_length");
-    // 1e30 stands for none.
-    if (length && *length >= 1 && *length < 1e9) max_seq_length = static_cast<Index>(*length);
-  }
-
   void read_prompt(const std::string& source) {
     if (!exists(source)) return;
-    const Json json = read_json(source);
-    ConfigReader reader(json, source);
-    const std::optional<std::string> name = reader.text_or_null("default_prompt_name");
-    if (!name) return;
-    const Json* prompts = reader.object("prompts");
-    const bool there =
-        prompts != nullptr && prompts->contains(*name) && (*prompts)[*name].is_string();
-    if (!there) reader.refuse("default_prompt_name", *name, "null or the name of one of 'prompts'");
-    prompt = (*prompts)[*name].get<std::string>();
+    prompt = detail::read_default_prompt(read_json(source), source);
     check<ConfigError>(includes_prompt_ || prompt.empty(), source, ": the prompt '",
-                       detail::Printable{*name},
+                       detail::Printable{prompt},
                        "' is to be left out of the pooling (include_prompt is false), which is not "
                        "supported");
   }

@@ -17,6 +17,7 @@
 #include "eigenformer/autograd/ops/reduce.hpp"
 #include "eigenformer/io/checkpoint.hpp"
 #include "eigenformer/models/roberta.hpp"
+#include "eigenformer/pipelines/batches.hpp"
 #include "eigenformer/pipelines/pooling.hpp"
 #include "eigenformer/pipelines/sentence_config.hpp"
 #include "eigenformer/tokenizers/tokenizer.hpp"
@@ -97,7 +98,8 @@ class BasicSentenceEmbedding {
     batch.validate();
     check<ShapeError>(batch.mask.empty(), "embedding: the batch has a mask; pack texts without");
     Tensor<Scalar> embeddings(Shape{batch.segments(), size_});
-    embed(batch, 0, options, embeddings);
+    for_each_part(batch, options.batch_tokens,
+                  [&](const Batch& part, Index first) { embed(part, first, options, embeddings); });
     return embeddings;
   }
 
@@ -145,41 +147,39 @@ class BasicSentenceEmbedding {
     Tensor<Scalar> bias;    // [out], or undefined
   };
 
-  /// To how many tokens a text is cut: never more than the encoder takes.
+  /// To how many tokens a text is cut.
   [[nodiscard]] Index limit(Index max_length) const {
-    const Index most = model_->config().max_tokens();
-    return std::min(max_length > 0 ? max_length : config_.max_seq_length.value_or(most), most);
+    const auto stated =
+        config_.max_seq_length ? config_.max_seq_length : tokenizer_->model_max_length();
+    return length_limit(max_length, stated, model_->config().max_tokens());
   }
 
   template <class Text>
   Tensor<Scalar> embed(std::span<const Text> texts, const EmbeddingOptions& options) {
-    constexpr std::size_t most = 1024;  // texts whose tokens are held at once
-    const EncodeOptions encode{.max_length = limit(options.max_length)};
-    const auto total = static_cast<Index>(texts.size());
-    Tensor<Scalar> embeddings(Shape{total, size_});
-    std::vector<std::string> prompted;
-    for (std::size_t first = 0; first < texts.size(); first += most) {
-      const auto part = texts.subspan(first, std::min(most, texts.size() - first));
-      prompted.clear();
-      for (const Text& text : part) {
-        if (!config_.prompt.empty()) prompted.push_back(config_.prompt + std::string(text));
-      }
-      ThreadPool* const pool = &context_.threads();
-      embed(prompted.empty() ? tokenizer_->encode_batch(part, encode, pool)
-                             : tokenizer_->encode_batch(prompted, encode, pool),
-            static_cast<Index>(first), options, embeddings);
+    if (!config_.prompt.empty()) {
+      std::vector<std::string> prompted;
+      for (const Text& text : texts) prompted.push_back(config_.prompt + std::string(text));
+      return embed_prompted(std::span<const std::string>(prompted), options);
     }
+    return embed_prompted(texts, options);
+  }
+
+  template <class Text>
+  Tensor<Scalar> embed_prompted(std::span<const Text> texts, const EmbeddingOptions& options) {
+    Tensor<Scalar> embeddings(Shape{static_cast<Index>(texts.size()), size_});
+    for_each_batch(*tokenizer_, texts, {.max_length = limit(options.max_length)},
+                   options.batch_tokens, context_.threads(), [&](const Batch& part, Index first) {
+                     embed(part, first, options, embeddings);
+                   });
     return embeddings;
   }
 
-  /// Embeds the texts of `batch` into the rows of `embeddings` from `row` on.
-  void embed(const Batch& batch, Index row, const EmbeddingOptions& options,
+  /// Embeds the texts of `batch` into the rows of `embeddings` from `first` on.
+  void embed(const Batch& batch, Index first, const EmbeddingOptions& options,
              Tensor<Scalar>& embeddings) {
-    for_each_part(batch, options.batch_tokens, [&](const Batch& part, Index first) {
-      const Index end = row + first + part.segments();
-      embeddings.rows(row + first, end).copy_from(embed(part));
-      if (options.progress) options.progress(end, embeddings.size(0));
-    });
+    const Index end = first + batch.segments();
+    embeddings.rows(first, end).copy_from(embed(batch));
+    if (options.progress) options.progress(end, embeddings.size(0));
   }
 
   Tensor<Scalar> embed(const Batch& batch) {

@@ -1,9 +1,12 @@
-// What encoding a text gives, what one can ask for, and the windows that truncation cuts.
+// What is encoded, what that gives, what one can ask for, and the windows that truncation cuts.
 #pragma once
 
 #include <algorithm>
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
+#include <string_view>
 #include <vector>
 
 #include "eigenformer/base/batch.hpp"
@@ -12,6 +15,16 @@
 namespace eigenformer {
 
 class EncodeCache;
+
+/// A text, or a pair of texts that a model reads together. Views: the texts must outlive it.
+struct TextInput {
+  std::string_view text;
+  std::optional<std::string_view> pair;
+
+  template <std::convertible_to<std::string_view> Text>
+  TextInput(const Text& first, std::optional<std::string_view> second = {})  // NOLINT: from texts
+      : text(first), pair(second) {}
+};
 
 /// Bytes `begin` to `end` (excluded) of a text.
 struct ByteSpan {

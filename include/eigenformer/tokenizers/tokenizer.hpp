@@ -57,8 +57,10 @@ class Tokenizer {
       made.document_ = detail::tokenizer_json_of_vocabulary(folder).dump();
       made.read(folder + "/vocab.json, merges.txt");
     }
-    made.read_roles(detail::read_object_if_there(folder + "/special_tokens_map.json"),
-                    detail::read_object_if_there(folder + "/tokenizer_config.json"));
+    const std::string source = folder + "/tokenizer_config.json";
+    const Json config = detail::read_object_if_there(source);
+    made.read_roles(detail::read_object_if_there(folder + "/special_tokens_map.json"), config);
+    made.model_max_length_ = detail::read_model_max_length(config, source);
     return made;
   }
 
@@ -80,7 +82,7 @@ class Tokenizer {
   /// The tokens of one text. Throws ConfigError for a truncation that cannot be done.
   [[nodiscard]] Encoding encode(std::string_view text, const EncodeOptions& options = {}) const {
     Borrowed memory(pipeline_, options, text.size());
-    return encode_one({text, std::nullopt}, options, *memory);
+    return encode_one(text, options, *memory);
   }
 
   /// The tokens of a pair of texts, as the model's template joins them.
@@ -95,14 +97,14 @@ class Tokenizer {
   [[nodiscard]] Batch encode_batch(std::span<const std::string_view> texts,
                                    const EncodeOptions& options = {},
                                    ThreadPool* pool = nullptr) const {
-    const auto input_at = [&](std::size_t i) { return Input{texts[i], std::nullopt}; };
+    const auto input_at = [&](std::size_t i) { return TextInput(texts[i]); };
     return pack_all(texts.size(), input_at, options, pool);
   }
   /// The same for strings.
   [[nodiscard]] Batch encode_batch(std::span<const std::string> texts,
                                    const EncodeOptions& options = {},
                                    ThreadPool* pool = nullptr) const {
-    const auto input_at = [&](std::size_t i) { return Input{texts[i], std::nullopt}; };
+    const auto input_at = [&](std::size_t i) { return TextInput(texts[i]); };
     return pack_all(texts.size(), input_at, options, pool);
   }
   /// The same for a list in braces.
@@ -121,29 +123,37 @@ class Tokenizer {
   [[nodiscard]] Batch encode_batch(std::span<const TextPair> pairs,
                                    const EncodeOptions& options = {},
                                    ThreadPool* pool = nullptr) const {
-    const auto input_at = [&](std::size_t i) { return Input{pairs[i].first, pairs[i].second}; };
+    const auto input_at = [&](std::size_t i) { return TextInput(pairs[i].first, pairs[i].second); };
     return pack_all(pairs.size(), input_at, options, pool);
+  }
+
+  /// The same for texts and pairs mixed.
+  [[nodiscard]] Batch encode_batch(std::span<const TextInput> inputs,
+                                   const EncodeOptions& options = {},
+                                   ThreadPool* pool = nullptr) const {
+    const auto input_at = [&](std::size_t i) { return inputs[i]; };
+    return pack_all(inputs.size(), input_at, options, pool);
   }
 
   /// The same as encodings, one for each text.
   [[nodiscard]] std::vector<Encoding> encode_each(std::span<const std::string_view> texts,
                                                   const EncodeOptions& options = {},
                                                   ThreadPool* pool = nullptr) const {
-    const auto input_at = [&](std::size_t i) { return Input{texts[i], std::nullopt}; };
+    const auto input_at = [&](std::size_t i) { return TextInput(texts[i]); };
     return encode_all(texts.size(), input_at, options, pool);
   }
   /// The same for strings.
   [[nodiscard]] std::vector<Encoding> encode_each(std::span<const std::string> texts,
                                                   const EncodeOptions& options = {},
                                                   ThreadPool* pool = nullptr) const {
-    const auto input_at = [&](std::size_t i) { return Input{texts[i], std::nullopt}; };
+    const auto input_at = [&](std::size_t i) { return TextInput(texts[i]); };
     return encode_all(texts.size(), input_at, options, pool);
   }
   /// The same for pairs of texts.
   [[nodiscard]] std::vector<Encoding> encode_each(std::span<const TextPair> pairs,
                                                   const EncodeOptions& options = {},
                                                   ThreadPool* pool = nullptr) const {
-    const auto input_at = [&](std::size_t i) { return Input{pairs[i].first, pairs[i].second}; };
+    const auto input_at = [&](std::size_t i) { return TextInput(pairs[i].first, pairs[i].second); };
     return encode_all(pairs.size(), input_at, options, pool);
   }
 
@@ -214,17 +224,16 @@ class Tokenizer {
     return pipeline_.model()->continuing_subword_prefix();
   }
 
+  /// How many tokens, special ones counted, texts are cut to where transformers truncates them:
+  /// `model_max_length` of tokenizer_config.json, if there is one.
+  [[nodiscard]] std::optional<Index> model_max_length() const noexcept { return model_max_length_; }
+
   /// How many special tokens the template adds to one text, or to a pair.
   [[nodiscard]] Index added_special_tokens(bool pair = false) const noexcept {
     return static_cast<Index>(post_processor_.added(pair));
   }
 
  private:
-  struct Input {
-    std::string_view text;
-    std::optional<std::string_view> pair;
-  };
-
   /// The windows of each text; one alone where nothing is truncated.
   struct Windows {
     std::vector<detail::Window> of[2];
@@ -304,7 +313,7 @@ class Tokenizer {
 
   // ---- encoding ----
 
-  void tokenize(const Input& input, const EncodeOptions& options,
+  void tokenize(const TextInput& input, const EncodeOptions& options,
                 detail::EncodeMemory& memory) const {
     pipeline_.tokenize(input.text, options.encode_special_tokens, memory, memory.first);
     if (input.pair) {
@@ -334,7 +343,7 @@ class Tokenizer {
              detail::cut_windows(sizes.second, lengths.second, stride, options.direction)}};
   }
 
-  Encoding encode_one(const Input& input, const EncodeOptions& options,
+  Encoding encode_one(const TextInput& input, const EncodeOptions& options,
                       detail::EncodeMemory& memory) const {
     tokenize(input, options, memory);
     const bool pair = input.pair.has_value();
@@ -437,7 +446,7 @@ class Tokenizer {
   // ---- many texts ----
 
   /// The texts one by one, whatever they are kept in.
-  using InputAt = FunctionRef<Input(std::size_t)>;
+  using InputAt = FunctionRef<TextInput(std::size_t)>;
 
   /// Calls f(begin, end, memory) for ranges of the texts, over the pool's threads.
   template <class Function>
@@ -446,7 +455,7 @@ class Tokenizer {
     const auto run = [&](Index begin, Index end) {
       std::size_t bytes = 0;
       for (Index i = begin; i < end; ++i) {
-        const Input input = input_at(static_cast<std::size_t>(i));
+        const TextInput input = input_at(static_cast<std::size_t>(i));
         bytes += input.text.size() + input.pair.value_or(std::string_view()).size();
       }
       EncodeOptions own = options;
@@ -487,7 +496,7 @@ class Tokenizer {
                [&](Index begin, Index end, detail::EncodeMemory& memory) {
                  Batch& part = parts[static_cast<std::size_t>(begin / grain)];
                  for (Index i = begin; i < end; ++i) {
-                   const Input input = input_at(static_cast<std::size_t>(i));
+                   const TextInput input = input_at(static_cast<std::size_t>(i));
                    tokenize(input, options, memory);
                    add_segment(memory, input.pair.has_value(), options, part);
                  }
@@ -496,8 +505,13 @@ class Tokenizer {
     for (std::size_t i = 1; i < parts.size(); ++i) {
       const Index before = batch.tokens();
       batch.ids.insert(batch.ids.end(), parts[i].ids.begin(), parts[i].ids.end());
-      batch.type_ids.insert(batch.type_ids.end(), parts[i].type_ids.begin(),
-                            parts[i].type_ids.end());
+      if (!parts[i].type_ids.empty()) {
+        batch.type_ids.resize(static_cast<std::size_t>(before));
+        batch.type_ids.insert(batch.type_ids.end(), parts[i].type_ids.begin(),
+                              parts[i].type_ids.end());
+      } else if (!batch.type_ids.empty()) {
+        batch.type_ids.resize(batch.ids.size());
+      }
       for (std::size_t j = 1; j < parts[i].offsets.size(); ++j) {
         batch.offsets.push_back(before + parts[i].offsets[j]);
       }
@@ -513,7 +527,8 @@ class Tokenizer {
       const Windows cut = truncate(pair, options, memory);
       windows = {cut.of[0][0], cut.of[1][0]};
     }
-    const bool typed = post_processor_.has_types(pair);
+    const bool typed = !batch.type_ids.empty() || post_processor_.has_types(pair);
+    if (typed) batch.type_ids.resize(batch.ids.size());
     for (const detail::TemplatePart& part : post_processor_.parts(pair)) {
       if (part.sequence >= 0) {
         const auto at = static_cast<std::size_t>(part.sequence);
@@ -534,6 +549,7 @@ class Tokenizer {
   detail::PostProcessor post_processor_;
   detail::Decoder decoder_;
   std::array<std::optional<TokenId>, 7> roles_;
+  std::optional<Index> model_max_length_;
 };
 
 }  // namespace eigenformer

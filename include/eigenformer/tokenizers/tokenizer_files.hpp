@@ -63,6 +63,18 @@ inline constexpr std::array<std::array<const char*, 3>, 7> usual_special_names =
   return json;
 }
 
+/// `model_max_length` of tokenizer_config.json; nothing where that, or the file, is not there.
+/// Throws FormatError.
+[[nodiscard]] inline std::optional<Index> read_model_max_length(const Json& config,
+                                                                const std::string& source) {
+  const auto entry = config.is_object() ? config.find("model_max_length") : config.end();
+  if (entry == config.end() || entry->is_null()) return std::nullopt;
+  check<FormatError>(entry->is_number(), source, ": 'model_max_length' must be a number or null, ",
+                     "not ", entry->dump());
+  const double length = entry->get<double>();  // 1e30 stands for none
+  return length >= 1 && length < 1e9 ? std::optional(static_cast<Index>(length)) : std::nullopt;
+}
+
 /// The model stage of tokenizer.json. Throws ConfigError for a model that is not supported, by its
 /// name, and FormatError for entries that break the format.
 [[nodiscard]] inline std::shared_ptr<const TokenModel> read_model(TokenizerJson& document,
