@@ -78,6 +78,7 @@ struct RerankConfig {
   }
 };
 
+/// What reranking can be told.
 struct RerankOptions {
   Index top_k = 0;       ///< this many documents, the best first; 0: all
   Index max_length = 0;  ///< truncate each pair to this many tokens; 0: as the folder says
@@ -90,7 +91,7 @@ struct RerankOptions {
 /// A document with its score.
 struct RankedDocument {
   Index document = 0;  ///< its place in what was given
-  double score = 0;
+  double score = 0;    ///< how well it fits the query
 };
 
 /// A cross-encoder. It runs the model once for every document, so it is for the best of what
@@ -100,7 +101,7 @@ struct RankedDocument {
 template <class Scalar, template <class> class Classifier = RobertaForSequenceClassification>
 class BasicRerank {
  public:
-  using Model = Classifier<Scalar>;
+  using Model = Classifier<Scalar>;  ///< the model in use
 
   /// Throws ConfigError for a model that does not have one label.
   BasicRerank(std::shared_ptr<const Tokenizer> tokenizer, std::shared_ptr<const Model> model,
@@ -142,8 +143,11 @@ class BasicRerank {
     return ranked;
   }
 
+  /// How the folder scores documents.
   [[nodiscard]] const RerankConfig& config() const noexcept { return config_; }
+  /// The tokenizer in use.
   [[nodiscard]] const Tokenizer& tokenizer() const noexcept { return classify_.tokenizer(); }
+  /// The model in use.
   [[nodiscard]] const Model& model() const noexcept { return classify_.model(); }
 
  private:
@@ -167,6 +171,7 @@ class BasicRerank {
   RerankConfig config_;
 };
 
+/// Reranking in float, as most programs use it.
 using Rerank = BasicRerank<float>;
 
 }  // namespace eigenformer

@@ -31,11 +31,12 @@ enum class ClassificationFunction : std::uint8_t {
 
 /// A label with its score.
 struct LabelScore {
-  std::string label;
-  Index id = 0;  ///< its number among the labels
-  double score = 0;
+  std::string label;  ///< its name
+  Index id = 0;       ///< its number among the labels
+  double score = 0;   ///< a probability, or a logit
 };
 
+/// What text classification can be told.
 struct TextClassificationOptions {
   Index top_k = 1;  ///< this many labels, the best first; 0: all
   /// Left out: as the model's configuration says, see BasicTextClassification::function.
@@ -55,8 +56,9 @@ struct TextClassificationOptions {
 template <class Scalar, template <class> class Classifier = RobertaForSequenceClassification>
 class BasicTextClassification {
  public:
-  using Model = Classifier<Scalar>;
+  using Model = Classifier<Scalar>;  ///< the model in use
 
+  /// Shares a tokenizer and a model that are loaded.
   BasicTextClassification(std::shared_ptr<const Tokenizer> tokenizer,
                           std::shared_ptr<const Model> model, Context context = Context())
       : tokenizer_(std::move(tokenizer)), model_(std::move(model)), context_(std::move(context)) {}
@@ -84,10 +86,12 @@ class BasicTextClassification {
       std::span<const TextInput> inputs, const TextClassificationOptions& options = {}) {
     return labelled(logits(inputs, options), options);
   }
+  /// The same for a list in braces.
   [[nodiscard]] std::vector<std::vector<LabelScore>> operator()(
       std::initializer_list<TextInput> inputs, const TextClassificationOptions& options = {}) {
     return (*this)(std::span(inputs.begin(), inputs.size()), options);
   }
+  /// The same for strings.
   [[nodiscard]] std::vector<std::vector<LabelScore>> operator()(
       std::span<const std::string> texts, const TextClassificationOptions& options = {}) {
     return (*this)(std::vector<TextInput>(texts.begin(), texts.end()), options);
@@ -138,7 +142,9 @@ class BasicTextClassification {
     return ClassificationFunction::softmax;
   }
 
+  /// The tokenizer in use.
   [[nodiscard]] const Tokenizer& tokenizer() const noexcept { return *tokenizer_; }
+  /// The model in use.
   [[nodiscard]] const Model& model() const noexcept { return *model_; }
 
  private:
@@ -186,6 +192,7 @@ class BasicTextClassification {
   Context context_;
 };
 
+/// Text classification in float, as most programs use it.
 using TextClassification = BasicTextClassification<float>;
 
 }  // namespace eigenformer

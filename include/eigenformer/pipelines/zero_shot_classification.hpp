@@ -19,6 +19,7 @@
 
 namespace eigenformer {
 
+/// What zero-shot classification can be told.
 struct ZeroShotOptions {
   /// The sentence that is judged: `{}` stands for the label, `{{` and `}}` for braces.
   std::string hypothesis_template = "This example is {}.";
@@ -39,7 +40,7 @@ struct ZeroShotOptions {
 template <class Scalar, template <class> class Classifier = RobertaForSequenceClassification>
 class BasicZeroShotClassification {
  public:
-  using Model = Classifier<Scalar>;
+  using Model = Classifier<Scalar>;  ///< the model in use
 
   /// Throws ConfigError where entailment is a label that the model does not have.
   BasicZeroShotClassification(std::shared_ptr<const Tokenizer> tokenizer,
@@ -64,6 +65,7 @@ class BasicZeroShotClassification {
     return std::move(score(std::span<const std::string_view>(&text, 1), labels, options).front());
   }
   /// The same for each of many texts.
+  /// The same for strings.
   [[nodiscard]] std::vector<std::vector<LabelScore>> operator()(
       std::span<const std::string> texts, const std::vector<std::string>& labels,
       const ZeroShotOptions& options = {}) {
@@ -75,7 +77,9 @@ class BasicZeroShotClassification {
   /// label is then taken for it, which makes no sense of a model with other labels.
   [[nodiscard]] std::optional<Index> entailment_id() const noexcept { return entailment_; }
 
+  /// The tokenizer in use.
   [[nodiscard]] const Tokenizer& tokenizer() const noexcept { return classify_.tokenizer(); }
+  /// The model in use.
   [[nodiscard]] const Model& model() const noexcept { return classify_.model(); }
 
  private:
@@ -187,6 +191,7 @@ class BasicZeroShotClassification {
   std::optional<Index> entailment_;
 };
 
+/// Zero-shot classification in float, as most programs use it.
 using ZeroShotClassification = BasicZeroShotClassification<float>;
 
 }  // namespace eigenformer

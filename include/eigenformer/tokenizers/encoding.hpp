@@ -18,9 +18,10 @@ class EncodeCache;
 
 /// A text, or a pair of texts that a model reads together. Views: the texts must outlive it.
 struct TextInput {
-  std::string_view text;
-  std::optional<std::string_view> pair;
+  std::string_view text;                 ///< the only one, or the first of a pair
+  std::optional<std::string_view> pair;  ///< the second, if there is one
 
+  /// Made from one text, or from two.
   template <std::convertible_to<std::string_view> Text>
   TextInput(const Text& first, std::optional<std::string_view> second = {})  // NOLINT: from texts
       : text(first), pair(second) {}
