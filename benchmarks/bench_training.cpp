@@ -108,9 +108,8 @@ int main(int argc, char** argv) {
   std::vector<int> ragged;  // short texts and a few long ones, as texts are
   for (int i = 0; i < 32; ++i) ragged.push_back(13 + i * i * i * 243 / (31 * 31 * 31));
   for (const int threads : {1, 2}) {
-    const std::string end = "/" + std::to_string(threads);
-    add("bench_training/float/8/128" + end, std::vector<int>(8, 128), threads);
-    add("bench_training/float/ragged/32" + end, ragged, threads);
+    add(ef::concat("bench_training/float/8/128/", threads), std::vector<int>(8, 128), threads);
+    add(ef::concat("bench_training/float/ragged/32/", threads), ragged, threads);
   }
   benchmark::Initialize(&argc, argv);
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;

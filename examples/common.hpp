@@ -75,21 +75,26 @@ ef::Json labels_to_json(const std::vector<LabelScore>& labels) {
   return {{"labels", std::move(list)}};
 }
 
-/// Progress on standard error when that is a terminal: inputs done, and per second.
+/// Progress on standard error when that is a terminal: inputs done, and per second; with a total,
+/// the time left.
 class Progress {
  public:
   ~Progress() {
     if (shown_) std::fputs("\r\033[K", stderr);
   }
   void step() { reach(done_ + 1); }
-  void reach(ef::Index done) {
+  void reach(ef::Index done, ef::Index total = 0) {
     done_ = done;
     const auto now = std::chrono::steady_clock::now();
     if (!terminal_ || now - last_ < std::chrono::milliseconds(200)) return;
     last_ = now;
     const double seconds = std::chrono::duration<double>(now - start_).count();
-    std::fprintf(stderr, "\r\033[K%td inputs, %.1f per second", done_,
-                 static_cast<double>(done_) / seconds);
+    const double speed = static_cast<double>(done_) / seconds;
+    std::fprintf(stderr, "\r\033[K%td inputs, %.1f per second", done_, speed);
+    if (total > 0 && speed > 0) {
+      const auto left = static_cast<ef::Index>(static_cast<double>(total - done_) / speed);
+      std::fprintf(stderr, ", %td:%02td left of %td", left / 60, left % 60, total);
+    }
     shown_ = true;
   }
 

@@ -17,15 +17,16 @@
 
 #include <gtest/gtest.h>
 
-#include "support.hpp"
+#include "../messages.hpp"
+#include "../temporary_folder.hpp"
 #include <signal.h>
 
 namespace eigenformer {
 namespace {
 
-using testing::contains;
-using testing::message_of;
-using testing::TemporaryFolder;
+using tests::contains;
+using tests::message_of;
+using tests::TemporaryFolder;
 using Names = std::vector<std::string>;
 
 /// Writes `version` into two files, one of which takes longer.

@@ -52,6 +52,12 @@ class UnicodeClasses {
   std::vector<std::uint8_t> classes_;
 };
 
+/// Whether Python's split() and strip() take it for white space: the four information separators
+/// are, too.
+[[nodiscard]] inline bool is_python_space(char32_t point) noexcept {
+  return UnicodeClasses::instance().is_space(point) || (point >= 0x1C && point <= 0x1F);
+}
+
 /// A code point and how many bytes it takes.
 struct Utf8Char {
   char32_t point;

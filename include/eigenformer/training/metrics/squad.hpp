@@ -78,10 +78,8 @@ namespace detail {
     if (next.size == 1 && punctuation.find(bytes[0]) != std::string_view::npos) continue;
     const CharKind kind = classes.kind(next.point);
     const bool in_run = kind == CharKind::letter || kind == CharKind::number;
-    // Python's split() also cuts at the four information separators.
-    const bool space = kind == CharKind::space || (next.point >= 0x1C && next.point <= 0x1F);
     if (!in_run) end_run();
-    if (space) {
+    if (is_python_space(next.point)) {
       end_word();
     } else {
       word += bytes;
