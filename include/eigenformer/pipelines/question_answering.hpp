@@ -26,13 +26,14 @@ namespace eigenformer {
 /// A part of the context.
 struct Answer {
   std::string text;  ///< "" may stand for: the context holds no answer
-  Index start = 0;   ///< bytes of the context
-  Index end = 0;
+  Index start = 0;   ///< its first byte in the context
+  Index end = 0;     ///< one past its last byte
   /// The probability of its start times that of its end, summed over the places and windows that
   /// read the same but for case; so it may exceed 1.
   double score = 0;
 };
 
+/// What question answering can be told.
 struct QuestionAnsweringOptions {
   Index top_k = 1;  ///< answers; fewer come where the context does not hold as many
   /// Tokens that a window shares with the one before it. Default: 128, or half of max_seq_len where
@@ -56,7 +57,7 @@ struct QuestionAnsweringOptions {
 /// A question with a part of its context, and how well an answer starts and ends at each token.
 template <class Scalar>
 struct AnswerWindow {
-  Encoding encoding;
+  Encoding encoding;                 ///< its tokens
   std::vector<Scalar> start_logits;  ///< `[tokens]`
   std::vector<Scalar> end_logits;    ///< `[tokens]`
 
@@ -199,7 +200,7 @@ class AnswerList {
 template <class Scalar>
 class BasicQuestionAnswering {
  public:
-  using Model = RobertaForQuestionAnswering<Scalar>;
+  using Model = RobertaForQuestionAnswering<Scalar>;  ///< the model in use
 
   /// Throws ConfigError where the tokenizer adds no special tokens, or has no cls_token.
   BasicQuestionAnswering(std::shared_ptr<const Tokenizer> tokenizer,
@@ -291,7 +292,9 @@ class BasicQuestionAnswering {
     }
   }
 
+  /// The tokenizer in use.
   [[nodiscard]] const Tokenizer& tokenizer() const noexcept { return *tokenizer_; }
+  /// The model in use.
   [[nodiscard]] const Model& model() const noexcept { return *model_; }
 
  private:
@@ -353,6 +356,7 @@ class BasicQuestionAnswering {
   TokenId cls_;
 };
 
+/// Question answering in float, as most programs use it.
 using QuestionAnswering = BasicQuestionAnswering<float>;
 
 }  // namespace eigenformer

@@ -20,17 +20,18 @@
 
 namespace eigenformer {
 
+/// A question about one of the contexts.
 struct SquadQuestion {
-  std::string id;
-  std::string question;
+  std::string id;                    ///< its key in the predictions
+  std::string question;              ///< its text
   std::size_t context = 0;           ///< which of SquadDataset::contexts
   std::vector<std::string> answers;  ///< none: there is no answer (2.0), or it is not told
 };
 
 /// What a file of SQuAD holds.
 struct SquadDataset {
-  std::vector<std::string> contexts;
-  std::vector<SquadQuestion> questions;
+  std::vector<std::string> contexts;     ///< the paragraphs
+  std::vector<SquadQuestion> questions;  ///< in the file's order
   /// SQuAD 2.0: a question may have no answer. Read as true where one has `is_impossible`.
   bool version_2_with_negative = false;
 
@@ -107,8 +108,9 @@ struct SquadOptions {
   std::function<void(Index, Index)> progress = {};  ///< as in QuestionAnsweringOptions
 };
 
+/// The answer to one question.
 struct SquadPrediction {
-  std::string id;
+  std::string id;    ///< of the question
   std::string text;  ///< "": there is no answer (2.0)
   /// 2.0: the score of no answer minus that of the best one. evaluate-v2.0.py takes it as the
   /// probability of no answer.
