@@ -6,12 +6,12 @@
 
 #include "fuzz.hpp"
 
-using namespace eigenformer;
-using namespace eigenformer::fuzz;
+namespace eigenformer::fuzz {
+namespace {
 
-extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+const Target target_checkpoint("checkpoint", [](std::string_view input) {
   static const Folder folder;
-  const auto parts = split(as_text(data, size));
+  const auto parts = split(input);
   folder.write("model.safetensors.index.json", parts[0]);
   for (std::size_t i = 1; i < 5; ++i) {
     const std::string shard(1, static_cast<char>('a' + i - 1));
@@ -31,5 +31,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
       });
     }
   });
-  return 0;
-}
+});
+
+}  // namespace
+}  // namespace eigenformer::fuzz

@@ -5,13 +5,13 @@
 
 #include "fuzz.hpp"
 
-using namespace eigenformer;
-using namespace eigenformer::fuzz;
+namespace eigenformer::fuzz {
+namespace {
 
-extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+const Target target_config("config", [](std::string_view input) {
   passes([&] {
     const std::string source = "config.json";
-    const auto config = RobertaConfig::from_json(parse_json(as_text(data, size), source), source);
+    const auto config = RobertaConfig::from_json(parse_json(input, source), source);
     const Json saved = config.to_json();
     const auto again = RobertaConfig::from_json(parse_json(saved.dump(), source), source);
     expect(again.to_json() == saved, "a saved configuration stays as it is");
@@ -21,5 +21,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     (void)config.label(0);
     (void)config.unknown_keys();
   });
-  return 0;
-}
+});
+
+}  // namespace
+}  // namespace eigenformer::fuzz

@@ -6,11 +6,11 @@
 #include <unistd.h>
 
 #include <cstddef>
-#include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <map>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -18,6 +18,19 @@
 #include "eigenformer/base/error.hpp"
 
 namespace eigenformer::fuzz {
+
+/// A target under its name; main.cpp runs the one that is asked for.
+class Target {
+ public:
+  using Run = void (*)(std::string_view input);
+
+  Target(std::string_view name, Run run) { all().emplace(name, run); }
+
+  static std::map<std::string_view, Run>& all() {
+    static std::map<std::string_view, Run> targets;
+    return targets;
+  }
+};
 
 /// Ends the program unless `condition` holds.
 inline void expect(bool condition, const char* what) {
@@ -36,10 +49,6 @@ bool passes(Action&& action) {
     expect(*problem.what() != '\0', "an error says something");
     return false;
   }
-}
-
-[[nodiscard]] inline std::string_view as_text(const std::uint8_t* data, std::size_t size) {
-  return {reinterpret_cast<const char*>(data), size};
 }
 
 /// An input that stands for several files: they are separated by lines of "====".

@@ -6,9 +6,7 @@
 
 #include "fuzz.hpp"
 
-using namespace eigenformer;
-using namespace eigenformer::fuzz;
-
+namespace eigenformer::fuzz {
 namespace {
 
 /// The packed file with the right checksum, which no fuzzer guesses.
@@ -27,12 +25,9 @@ std::string sealed(std::string bytes) {
   return bytes.replace(sizeof(length), header.size(), header);
 }
 
-}  // namespace
-
-extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+const Target target_model("model", [](std::string_view input) {
   static const Folder folder;
   static Context cx(1);
-  const std::string_view input = as_text(data, size);
   const auto answer = [](const auto& model) {
     Batch batch;
     batch.add(std::vector<TokenId>{0, 3, 2});
@@ -56,5 +51,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     passes([&] { answer(RobertaModel<float>::from_pretrained(folder / "packed")); });
     folder.remove("packed");
   }
-  return 0;
-}
+});
+
+}  // namespace
+}  // namespace eigenformer::fuzz

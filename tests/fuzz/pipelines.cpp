@@ -8,29 +8,25 @@
 
 #include "fuzz.hpp"
 
-using namespace eigenformer;
-using namespace eigenformer::fuzz;
-
+namespace eigenformer::fuzz {
 namespace {
 
-const std::string folder = EIGENFORMER_FIXTURES "/sentences/encoder";
+const std::string encoder = EIGENFORMER_FIXTURES "/sentences/encoder";
 
 FillMask& fill_mask() {
-  static FillMask made(std::make_shared<Tokenizer>(Tokenizer::from_pretrained(folder)),
+  static FillMask made(std::make_shared<Tokenizer>(Tokenizer::from_pretrained(encoder)),
                        std::make_shared<FillMask::Model>(FillMask::Model::from_pretrained(
-                           folder, {.initialize_missing_head = true})),
+                           encoder, {.initialize_missing_head = true})),
                        Context(1));
   return made;
 }
 SentenceEmbedding& embedding() {
-  static SentenceEmbedding made = SentenceEmbedding::from_pretrained(folder, Context(1));
+  static SentenceEmbedding made = SentenceEmbedding::from_pretrained(encoder, Context(1));
   return made;
 }
 
-}  // namespace
-
-extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  Numbers numbers(as_text(data, size));
+const Target target_pipelines("pipelines", [](std::string_view input) {
+  Numbers numbers(input);
   FillMaskOptions options{.top_k = numbers.below(256) - 1, .max_length = numbers.below(64) - 1};
   const Index batch_tokens = numbers.below(64) - 1;
   const auto parts = split(numbers.rest());
@@ -53,5 +49,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     expect(rows.size(0) == static_cast<Index>(parts.size()), "each text has an embedding");
     expect(rows.array().isFinite().all(), "embeddings are finite");
   });
-  return 0;
-}
+});
+
+}  // namespace
+}  // namespace eigenformer::fuzz

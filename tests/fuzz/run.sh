@@ -9,11 +9,11 @@ build=$root/build/fuzz
 seconds=${1:-10}
 targets=("${@:2}")
 if [[ ${#targets[@]} -eq 0 ]]; then
-  for source in "$here"/*.cpp; do targets+=("$(basename "$source" .cpp)"); done
+  mapfile -t targets < <(sed -nE 's/^const Target .*\("(.*)",.*/\1/p' "$here"/*.cpp)
 fi
 
 install_missing "${build_packages[@]}" "${check_packages[@]}"
-build fuzz "${targets[@]/#/fuzz_}"
+build fuzz
 
 # Seeds that are files of the tests' fixtures.
 seeds=$build/seeds
@@ -34,14 +34,15 @@ scratch=$(mktemp -d -p "$memory")
 trap 'rm -r "$scratch"' EXIT
 
 fuzz() {
-  local target=$1 corpus=$build/corpus/$1 log=$build/$1.log folder
+  local target=$1 corpus=$build/corpus/$1 log=$build/$1.log folder program=files
   local folders=("$corpus")
+  if grep -qE "^set\(models .*\<$target\>" "$here/CMakeLists.txt"; then program=models; fi
   mkdir -p "$corpus"
   for folder in "$here/seeds/$target" "$seeds/$target"; do
     if [[ -d $folder ]]; then folders+=("$folder"); fi
   done
-  if TMPDIR=$scratch ASAN_OPTIONS=detect_leaks=0:quarantine_size_mb=16 \
-    UBSAN_OPTIONS=print_stacktrace=1 "$build/tests/fuzz/fuzz_$target" \
+  if FUZZ_TARGET=$target TMPDIR=$scratch ASAN_OPTIONS=detect_leaks=0:quarantine_size_mb=16 \
+    UBSAN_OPTIONS=print_stacktrace=1 "$build/tests/fuzz/fuzz_$program" \
     -max_total_time="$seconds" -timeout=20 -rss_limit_mb=768 -malloc_limit_mb=80 -max_len=32768 \
     -dict="$here/keys.dict" -artifact_prefix="$build/$target-" -print_final_stats=1 \
     "${folders[@]}" > "$log" 2>&1; then

@@ -8,9 +8,7 @@
 
 #include "fuzz.hpp"
 
-using namespace eigenformer;
-using namespace eigenformer::fuzz;
-
+namespace eigenformer::fuzz {
 namespace {
 
 const Folder& folder() {
@@ -46,7 +44,6 @@ void read_all(const std::string& bytes) {
     read<std::int64_t>(file, info);
     read<std::uint8_t>(file, info);
     read<BFloat16>(file, info);
-    std::vector<std::uint8_t> flags(place.size());
     Shape shape;
     const bool can_write = info.dtype.has_value() && passes([&] { shape = file.shape(info.name); });
     if (can_write) tensors.push_back({info.name, *info.dtype, shape, place});
@@ -61,19 +58,18 @@ void read_all(const std::string& bytes) {
   }
 }
 
-}  // namespace
-
-extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  const std::string input(as_text(data, size));
+const Target target_safetensors("safetensors", [](std::string_view input) {
   if (!input.starts_with("{")) {
-    passes([&] { read_all(input); });
-    return 0;
+    passes([&] { read_all(std::string(input)); });
+    return;
   }
   std::string bytes(sizeof(std::uint64_t), '\0');
   const std::uint64_t length = input.size();
   std::memcpy(bytes.data(), &length, sizeof(length));
   for (const std::size_t data_size : {0u, 4u, 24u}) {
-    passes([&] { read_all(bytes + input + std::string(data_size, '\x3f')); });
+    passes([&] { read_all(bytes + std::string(input) + std::string(data_size, '\x3f')); });
   }
-  return 0;
-}
+});
+
+}  // namespace
+}  // namespace eigenformer::fuzz

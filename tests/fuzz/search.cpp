@@ -5,14 +5,14 @@
 
 #include "fuzz.hpp"
 
-using namespace eigenformer;
-using namespace eigenformer::fuzz;
+namespace eigenformer::fuzz {
+namespace {
 
-extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+const Target target_search("search", [](std::string_view input) {
   static const Folder folder;
   static Context cx(1);
   folder.remove("index");
-  const std::string path = folder.write("index", as_text(data, size));
+  const std::string path = folder.write("index", input);
   passes([&] {
     const Search search = Search::open(path);
     for (Index line = 0; line < search.size() && line < 64; ++line) {
@@ -33,5 +33,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     search.save(folder / "saved");
     expect(Search::open(folder / "saved").size() == search.size(), "a saved index is taken");
   });
-  return 0;
-}
+});
+
+}  // namespace
+}  // namespace eigenformer::fuzz

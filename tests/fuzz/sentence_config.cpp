@@ -5,10 +5,10 @@
 
 #include "fuzz.hpp"
 
-using namespace eigenformer;
-using namespace eigenformer::fuzz;
+namespace eigenformer::fuzz {
+namespace {
 
-extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+const Target target_sentence_config("sentence_config", [](std::string_view input) {
   static const Folder folder;
   static const std::vector<std::string> names = {
       "modules.json",          "1_Pooling/config.json",
@@ -17,7 +17,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   static const bool made = std::filesystem::create_directory(folder / "1_Pooling") &&
                            std::filesystem::create_directory(folder / "2_Dense");
   expect(made, "folders can be made");
-  const auto parts = split(as_text(data, size));
+  const auto parts = split(input);
   for (std::size_t i = 0; i < names.size(); ++i) {
     if (i < parts.size() && !parts[i].empty())
       folder.write(names[i], parts[i]);
@@ -32,5 +32,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
       expect(module.normalizes() || (module.in >= 1 && module.out >= 1), "a Dense has sizes");
     }
   });
-  return 0;
-}
+});
+
+}  // namespace
+}  // namespace eigenformer::fuzz

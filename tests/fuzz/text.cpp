@@ -7,9 +7,7 @@
 #include "encodings.hpp"
 #include "fuzz.hpp"
 
-using namespace eigenformer;
-using namespace eigenformer::fuzz;
-
+namespace eigenformer::fuzz {
 namespace {
 
 /// The one that ships, a small one, and those of the tests with odd stages.
@@ -27,10 +25,8 @@ const std::vector<Tokenizer>& tokenizers() {
   return all;
 }
 
-}  // namespace
-
-extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  Numbers numbers(as_text(data, size));
+const Target target_text("text", [](std::string_view input) {
+  Numbers numbers(input);
   const auto& tokenizer =
       tokenizers()[static_cast<std::size_t>(numbers.below(static_cast<int>(tokenizers().size())))];
   const EncodeOptions options{
@@ -58,5 +54,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     std::memcpy(&ids.emplace_back(), text.data() + i, sizeof(TokenId));
   }
   passes([&] { (void)tokenizer.decode(ids); });
-  return 0;
-}
+});
+
+}  // namespace
+}  // namespace eigenformer::fuzz

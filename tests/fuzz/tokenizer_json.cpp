@@ -7,12 +7,12 @@
 #include "encodings.hpp"
 #include "fuzz.hpp"
 
-using namespace eigenformer;
-using namespace eigenformer::fuzz;
+namespace eigenformer::fuzz {
+namespace {
 
-extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+const Target target_tokenizer_json("tokenizer_json", [](std::string_view input) {
   passes([&] {
-    const Tokenizer tokenizer = Tokenizer::from_json(as_text(data, size));
+    const Tokenizer tokenizer = Tokenizer::from_json(input);
     for (const std::string_view text :
          {"", " ab  abc<s>\xC3\xA9 ", "</s>a\xFF\xE2\x82", "aaaab\n"}) {
       passes([&] { check_text(tokenizer, text, {}, {}); });
@@ -22,5 +22,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     for (TokenId id = 0; id < 300; ++id) (void)tokenizer.decode({id, id});
     passes([&] { (void)tokenizer.mask_token_id(); });
   });
-  return 0;
-}
+});
+
+}  // namespace
+}  // namespace eigenformer::fuzz

@@ -7,15 +7,15 @@
 #include "encodings.hpp"
 #include "fuzz.hpp"
 
-using namespace eigenformer;
-using namespace eigenformer::fuzz;
+namespace eigenformer::fuzz {
+namespace {
 
-extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+const Target target_vocabulary("vocabulary", [](std::string_view input) {
   static const Folder folder;
   static const std::vector<std::string> names = {"vocab.json", "merges.txt",
                                                  "tokenizer_config.json", "special_tokens_map.json",
                                                  "added_tokens.json"};
-  const auto parts = split(as_text(data, size));
+  const auto parts = split(input);
   for (std::size_t i = 0; i < names.size(); ++i) {
     if (i < parts.size() && (i < 2 || !parts[i].empty()))
       folder.write(names[i], parts[i]);
@@ -29,5 +29,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
       passes([&] { check_text(tokenizer, text, "ba b", {.max_length = 6}); });
     }
   });
-  return 0;
-}
+});
+
+}  // namespace
+}  // namespace eigenformer::fuzz
