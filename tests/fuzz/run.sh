@@ -43,7 +43,7 @@ fuzz() {
   done
   if FUZZ_TARGET=$target TMPDIR=$scratch ASAN_OPTIONS=detect_leaks=0:quarantine_size_mb=16 \
     UBSAN_OPTIONS=print_stacktrace=1 "$build/tests/fuzz/fuzz_$program" \
-    -max_total_time="$seconds" -timeout=20 -rss_limit_mb=768 -malloc_limit_mb=80 -max_len=32768 \
+    -max_total_time="$seconds" -timeout=60 -rss_limit_mb=768 -malloc_limit_mb=80 -max_len=32768 \
     -dict="$here/keys.dict" -artifact_prefix="$build/$target-" -print_final_stats=1 \
     "${folders[@]}" > "$log" 2>&1; then
     echo "$target: $(awk '/number_of_executed_units/ { print $2 }' "$log") inputs, none fails"

@@ -157,6 +157,20 @@ struct Kernels {
   }
 };
 
+// A program of several files compiles the kernels in each of them, or once: where
+// EIGENFORMER_SEPARATE_KERNELS is defined for all and EIGENFORMER_KERNELS_HERE for one.
+#if defined(EIGENFORMER_SEPARATE_KERNELS)
+#define EIGENFORMER_LINKAGE
+#else
+#define EIGENFORMER_LINKAGE inline
+#define EIGENFORMER_KERNELS_HERE
+#endif
+
+/// The kernels of one instruction set.
+[[nodiscard]] EIGENFORMER_LINKAGE const Kernels& kernels_of(Isa isa) noexcept;
+
+#if defined(EIGENFORMER_KERNELS_HERE)
+
 #if defined(__clang__)
 #define EIGENFORMER_UNROLL _Pragma("clang loop unroll(full)")
 #else
@@ -243,8 +257,7 @@ inline constexpr Kernels table_with_amx = with_amx();
 
 #undef EIGENFORMER_UNROLL
 
-/// The kernels of one instruction set.
-[[nodiscard]] inline const Kernels& kernels_of(Isa isa) noexcept {
+EIGENFORMER_LINKAGE const Kernels& kernels_of(Isa isa) noexcept {
   switch (isa) {
 #if defined(__x86_64__)
     case Isa::amx: return avx512::table_with_amx;
@@ -256,6 +269,9 @@ inline constexpr Kernels table_with_amx = with_amx();
     default: return baseline::table;
   }
 }
+
+#endif  // EIGENFORMER_KERNELS_HERE
+#undef EIGENFORMER_LINKAGE
 
 /// The kernels in use.
 [[nodiscard]] inline const Kernels& active_kernels() {
