@@ -48,11 +48,16 @@ struct Texts {
   }
 };
 
-/// Progress on standard error when that is a terminal: inputs done, and per second.
+/// Progress on standard error when that is a terminal: how much is done, and per second.
 class Progress {
  public:
-  ~Progress() {
+  /// `what` is counted.
+  explicit Progress(const char* what = "inputs") : what_(what) {}
+  ~Progress() { clear(); }
+  /// Takes the progress off the terminal.
+  void clear() {
     if (shown_) std::fputs("\r\033[K", stderr);
+    shown_ = false;
   }
   void step() { reach(done_ + 1); }
   void reach(ef::Index done) {
@@ -61,12 +66,13 @@ class Progress {
     if (!terminal_ || now - last_ < std::chrono::milliseconds(200)) return;
     last_ = now;
     const double seconds = std::chrono::duration<double>(now - start_).count();
-    std::fprintf(stderr, "\r\033[K%td inputs, %.1f per second", done_,
+    std::fprintf(stderr, "\r\033[K%td %s, %.1f per second", done_, what_,
                  static_cast<double>(done_) / seconds);
     shown_ = true;
   }
 
  private:
+  const char* what_;
   bool terminal_ = ::isatty(STDERR_FILENO) != 0;
   bool shown_ = false;
   ef::Index done_ = 0;

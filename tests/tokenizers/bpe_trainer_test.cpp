@@ -72,29 +72,21 @@ std::string digest(const TrainedBpe& bpe) {
 }
 
 TEST(BpeTrainer, EveryCaseAsTheReference) {
-  ASSERT_GE(fixture()["cases"].size(), 130U);
-  std::size_t refused = 0;
+  ASSERT_EQ(fixture()["cases"].size(), 138U);
   for (const Json& expected : fixture()["cases"]) {
     const std::string name = expected["name"];
     const Json& given = fixture()["texts"][name];
     const Texts texts = given.is_null() ? lines_of(verses()) : given.get<Texts>();
     const BpeTrainerOptions options = options_of(expected["options"]);
     SCOPED_TRACE(name + ", " + expected["options"].dump());
-    const std::size_t tokens = expected["tokens"];
-    if (tokens > static_cast<std::size_t>(options.vocab_size)) {  // HF exceeds what was asked for
-      EXPECT_THROW((void)train(texts, options), ConfigError);
-      ++refused;
-      continue;
-    }
     const TrainedBpe bpe = train(texts, options);
-    EXPECT_EQ(bpe.vocabulary.size(), tokens);
+    EXPECT_EQ(Json(bpe.vocabulary.size()), expected["tokens"]);
     if (expected.contains("merges")) {
       EXPECT_EQ(Json(bpe.vocabulary), expected["vocabulary"]);
       EXPECT_EQ(Json(bpe.merges), expected["merges"]);
     }
     EXPECT_EQ(digest(bpe), expected["digest"]);
   }
-  EXPECT_LE(refused, 5U);
 }
 
 TEST(BpeTrainer, RandomTextsAsTheReference) {
@@ -176,9 +168,11 @@ TEST(BpeTrainer, RefusesWhatCannotBe) {
       roberta_trainer_options(260),
       "vocab_size 260 must be at least the number of special tokens and characters, 261");
   EXPECT_EQ(train({"text"}, roberta_trainer_options(261)).vocabulary.size(), 261U);
-  expect_refusal({.special_tokens = {"<s>", "<s>"}}, "'<s>' is in the vocabulary already");
+  expect_refusal({.special_tokens = {"<s>", "<s>"}}, "'<s>' is given twice");
   expect_refusal({.special_tokens = {"<s>"}, .last_special_tokens = {"<s>"}},
-                 "'<s>' is in the vocabulary already");
+                 "'<s>' is given twice");
+  expect_refusal({.last_special_tokens = {"text"}}, "'text' cannot come last", {"text text"});
+  expect_refusal({.last_special_tokens = {"x"}}, "'x' cannot come last");
   expect_refusal({.special_tokens = {""}}, "not empty");
   expect_refusal({.special_tokens = {"\xFF"}}, "valid UTF-8");
   expect_refusal({.initial_alphabet = "a\xC3"}, "valid UTF-8 at byte 1");

@@ -78,7 +78,7 @@ class BpeTraining {
         max_length_(options.max_token_length.value_or(std::numeric_limits<Index>::max())) {
     check_options();
     check<ConfigError>(words.size() > 0, source, "there is no text to train on");
-    for (const std::string& token : options_.special_tokens) add_special(token);
+    for (const std::string& token : options_.special_tokens) token_id(token);
     add_alphabet(words);
     const std::size_t least = vocabulary_.size() + options_.last_special_tokens.size();
     check<ConfigError>(static_cast<std::size_t>(options_.vocab_size) >= least, source,
@@ -104,7 +104,11 @@ class BpeTraining {
       enqueue_found();
       if (options_.progress) options_.progress(tokens() + last, options_.vocab_size);
     }
-    for (const std::string& token : options_.last_special_tokens) add_special(token);
+    for (const std::string& token : options_.last_special_tokens) {
+      check<ConfigError>(!vocabulary_.find(token), source, "special token '", token,
+                         "' cannot come last: the text makes a token of it");
+      token_id(token);
+    }
     return result();
   }
 
@@ -151,6 +155,17 @@ class BpeTraining {
     check<ConfigError>(valid_prefix(options_.initial_alphabet) == options_.initial_alphabet.size(),
                        source, "initial_alphabet is not valid UTF-8 at byte ",
                        valid_prefix(options_.initial_alphabet));
+    std::vector<std::string> special = options_.special_tokens;
+    special.insert(special.end(), options_.last_special_tokens.begin(),
+                   options_.last_special_tokens.end());
+    std::sort(special.begin(), special.end());
+    const auto twice = std::adjacent_find(special.begin(), special.end());
+    check<ConfigError>(twice == special.end(), source, "special token '",
+                       twice == special.end() ? "" : *twice, "' is given twice");
+    for (const std::string& token : special) {
+      check<ConfigError>(!token.empty() && valid_prefix(token) == token.size(), source,
+                         "special token '", token, "' must be valid UTF-8, and not empty");
+    }
   }
 
   [[nodiscard]] Index tokens() const noexcept { return static_cast<Index>(vocabulary_.size()); }
@@ -161,14 +176,6 @@ class BpeTraining {
     vocabulary_.add(token, tokens(), source);
     lengths_.push_back(1);
     return static_cast<std::uint32_t>(tokens() - 1);
-  }
-
-  void add_special(const std::string& token) {
-    check<ConfigError>(!token.empty() && valid_prefix(token) == token.size(), source,
-                       "special token '", token, "' must be valid UTF-8, and not empty");
-    check<ConfigError>(!vocabulary_.find(token), source, "special token '", token,
-                       "' is in the vocabulary already");
-    token_id(token);
   }
 
   /// Gives ids to the characters, in the order of their code points.
@@ -349,9 +356,10 @@ class BpeTraining {
 ///
 /// Words are those of the ByteLevel pre-tokenizer without add_prefix_space. As in HF, special
 /// tokens in the text are ordinary text. Bytes that are not UTF-8 are read as U+FFFD, as Tokenizer
-/// reads them. Memory is that of the different words, about 50 times their bytes.
+/// reads them. Memory is needed for each different word, about 150 bytes, and not for the text.
 class BpeTrainer {
  public:
+  /// Options are looked at by train().
   explicit BpeTrainer(BpeTrainerOptions options = {}) : options_(std::move(options)) {}
 
   /// Adds texts; with a pool, over its threads. Words do not reach from one text into the next.
@@ -378,9 +386,11 @@ class BpeTrainer {
     if (pool != nullptr) return pool->run(parts, count);
     for (Index part = 0; part < parts; ++part) count(part);
   }
+  /// The same for strings.
   void feed(std::span<const std::string> texts, ThreadPool* pool = nullptr) {
     feed(std::vector<std::string_view>(texts.begin(), texts.end()), pool);
   }
+  /// The same for a list in braces.
   void feed(std::initializer_list<std::string_view> texts) {
     feed(std::span(texts.begin(), texts.size()));
   }
@@ -398,8 +408,8 @@ class BpeTrainer {
   }
 
   /// Learns from what was fed. Throws ConfigError where there is no text, where `vocab_size` is
-  /// smaller than special tokens and alphabet together, for special tokens that appear twice, are
-  /// empty or no UTF-8, and for options out of range.
+  /// smaller than special tokens and alphabet together, for special tokens that are given twice,
+  /// are empty or no UTF-8, and for options out of range.
   [[nodiscard]] TrainedBpe train() const { return detail::BpeTraining(words_, options_).run(); }
 
   /// Calls f(word, count) for each different word of the texts; words are text, not spellings.
