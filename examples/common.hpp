@@ -75,12 +75,17 @@ ef::Json labels_to_json(const std::vector<LabelScore>& labels) {
   return {{"labels", std::move(list)}};
 }
 
-/// Progress on standard error when that is a terminal: inputs done, and per second; with a total,
-/// the time left.
+/// Progress on standard error when that is a terminal: how much is done, and per second; with a
+/// total, the time left.
 class Progress {
  public:
-  ~Progress() {
+  /// `what` is counted.
+  explicit Progress(const char* what = "inputs") : what_(what) {}
+  ~Progress() { clear(); }
+  /// Takes the progress off the terminal.
+  void clear() {
     if (shown_) std::fputs("\r\033[K", stderr);
+    shown_ = false;
   }
   void step() { reach(done_ + 1); }
   void reach(ef::Index done, ef::Index total = 0) {
@@ -90,7 +95,7 @@ class Progress {
     last_ = now;
     const double seconds = std::chrono::duration<double>(now - start_).count();
     const double speed = static_cast<double>(done_) / seconds;
-    std::fprintf(stderr, "\r\033[K%td inputs, %.1f per second", done_, speed);
+    std::fprintf(stderr, "\r\033[K%td %s, %.1f per second", done_, what_, speed);
     if (total > 0 && speed > 0) {
       const auto left = static_cast<ef::Index>(static_cast<double>(total - done_) / speed);
       std::fprintf(stderr, ", %td:%02td left of %td", left / 60, left % 60, total);
@@ -99,6 +104,7 @@ class Progress {
   }
 
  private:
+  const char* what_;
   bool terminal_ = ::isatty(STDERR_FILENO) != 0;
   bool shown_ = false;
   ef::Index done_ = 0;

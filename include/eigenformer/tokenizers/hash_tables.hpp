@@ -1,4 +1,5 @@
-// Flat hash tables with linear probing: pairs of numbers, strings of a vocabulary, and short words.
+// Flat hash tables with linear probing: pairs of numbers, strings of a vocabulary, short words, and
+// words with their counts.
 // All grow by powers of two and are at most half full.
 #pragma once
 
@@ -7,10 +8,12 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <string>
 #include <string_view>
 #include <vector>
 
 #include "eigenformer/base/batch.hpp"
+#include "eigenformer/base/error.hpp"
 
 namespace eigenformer::detail {
 
@@ -168,6 +171,70 @@ class WordTable {
 
   std::vector<Slot> slots_;
   int shift_;
+};
+
+/// How often each of many words occurs.
+class WordCounts {
+ public:
+  /// Throws ShapeError for more than 2^32 - 1 different words.
+  void add(std::string_view word, std::uint64_t count = 1) {
+    if (2 * (words_.size() + 1) > slots_.size()) grow();
+    const std::uint64_t hash = hash_bytes(word);
+    const auto tag = static_cast<std::uint32_t>(hash);
+    std::size_t at = hash >> shift_;
+    for (; slots_[at].word != none; at = (at + 1) & (slots_.size() - 1)) {
+      Word& known = words_[slots_[at].word];
+      if (slots_[at].tag != tag || spelling(known) != word) continue;
+      known.count += count;
+      return;
+    }
+    check<ShapeError>(words_.size() < none, "more than ", none, " different words");
+    slots_[at] = {tag, static_cast<std::uint32_t>(words_.size())};
+    words_.push_back({bytes_.size(), word.size(), count});
+    bytes_ += word;
+  }
+
+  /// How many different words there are, and the bytes of them all.
+  [[nodiscard]] std::size_t size() const noexcept { return words_.size(); }
+  [[nodiscard]] std::size_t bytes() const noexcept { return bytes_.size(); }
+
+  /// Calls f(word, count) for each word, in the order in which they were added.
+  template <class Function>
+  void for_each(Function&& f) const {
+    for (const Word& word : words_) f(spelling(word), word.count);
+  }
+
+ private:
+  static constexpr std::uint32_t none = 0xFFFFFFFF;
+  struct Word {
+    std::size_t begin;
+    std::size_t size;
+    std::uint64_t count;
+  };
+  struct Slot {
+    std::uint32_t tag = 0;  // the low half of the hash: other words need not be looked at
+    std::uint32_t word = none;
+  };
+
+  [[nodiscard]] std::string_view spelling(const Word& word) const noexcept {
+    return std::string_view(bytes_).substr(word.begin, word.size);
+  }
+
+  void grow() {
+    slots_.assign(std::bit_ceil(4 * words_.size() + 64), Slot{});
+    shift_ = 64 - std::countr_zero(slots_.size());
+    for (std::size_t i = 0; i < words_.size(); ++i) {
+      const std::uint64_t hash = hash_bytes(spelling(words_[i]));
+      std::size_t at = hash >> shift_;
+      while (slots_[at].word != none) at = (at + 1) & (slots_.size() - 1);
+      slots_[at] = {static_cast<std::uint32_t>(hash), static_cast<std::uint32_t>(i)};
+    }
+  }
+
+  std::string bytes_;  // all words, one after the other
+  std::vector<Word> words_;
+  std::vector<Slot> slots_;
+  int shift_ = 64;
 };
 
 }  // namespace eigenformer::detail
