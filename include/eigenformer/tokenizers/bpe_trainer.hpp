@@ -59,8 +59,9 @@ struct BpeTrainerOptions {
 
 /// A BPE model: its tokens in the order of their ids, and its merges in the order of their ranks.
 struct TrainedBpe {
-  std::vector<std::string> vocabulary;
-  std::vector<std::pair<std::string, std::string>> merges;
+  std::vector<std::string> vocabulary;  ///< tokens in the order of their ids
+  std::vector<std::pair<std::string, std::string>>
+      merges;  ///< pairs in the order in which they are merged
 };
 
 namespace detail {
