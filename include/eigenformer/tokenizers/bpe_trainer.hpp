@@ -57,11 +57,11 @@ struct BpeTrainerOptions {
   std::function<void(Index done, Index total)> progress = {};
 };
 
-/// A BPE model: its tokens in the order of their ids, and its merges in the order of their ranks.
+/// A BPE model.
 struct TrainedBpe {
   std::vector<std::string> vocabulary;  ///< tokens in the order of their ids
-  std::vector<std::pair<std::string, std::string>>
-      merges;  ///< pairs in the order in which they are merged
+  /// Pairs in the order of their ranks.
+  std::vector<std::pair<std::string, std::string>> merges;
 };
 
 namespace detail {
