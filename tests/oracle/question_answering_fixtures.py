@@ -71,6 +71,14 @@ CONTEXTS = [
 ]
 
 
+def favour_none(model, tokenizer, by):
+    """Raises the logits of first tokens by about so much: some questions then have no answer."""
+    ids = tokenizer(QUESTIONS[0], CONTEXTS[5], return_tensors="pt")["input_ids"]
+    with torch.no_grad():
+        first = model.eval().roberta(ids)[0][0, 0]
+        model.qa_outputs.weight.add_(by * first / first.dot(first))
+
+
 def make_model(folder):
     """A RoBERTa whose answers depend on the question and differ from window to window."""
     folder.mkdir(parents=True)
@@ -96,6 +104,7 @@ def make_model(folder):
     randomize(model, torch.Generator().manual_seed(11))
     with torch.no_grad():
         model.qa_outputs.weight.mul_(1.5)
+    favour_none(model, tokenizer, 3)
     model.float().save_pretrained(folder)
     model = transformers.RobertaForQuestionAnswering.from_pretrained(
         folder, dtype=torch.float64, attn_implementation="eager").eval()
@@ -152,6 +161,8 @@ def random_options(chooser):
         options["max_answer_len"] = chooser.choice([1, 2, 5, 40])
     if chooser.random() < 0.4:
         options["handle_impossible_answer"] = True
+        if chooser.random() < 0.2:
+            options["top_k"] = 40  # so many that "" is among them
     if chooser.random() < 0.4:
         options["align_to_words"] = False
     if chooser.random() < 0.5:
@@ -245,6 +256,7 @@ SQUAD_SETTINGS = [
     dict(max_seq_length=128, doc_stride=64),
     dict(max_seq_length=100, doc_stride=20),
     dict(max_seq_length=110, doc_stride=0, max_answer_length=3),
+    dict(max_seq_length=128, doc_stride=10, n_best_size=1),
     dict(max_seq_length=128, doc_stride=10, n_best_size=2),
     dict(max_seq_length=128, doc_stride=10, null_score_diff_threshold=3.0),
     dict(max_seq_length=128, doc_stride=10, null_score_diff_threshold=-3.0),

@@ -27,7 +27,9 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 import torch
 import transformers
 
-from question_answering_fixtures import squad_choice, squad_features, squad_logits
+from question_answering_fixtures import (
+    favour_none, squad_choice, squad_features, squad_logits,
+)
 from roberta_fixtures import randomize
 
 NEAR = 1e-4  # of logits, which are around 3
@@ -41,6 +43,7 @@ def make_model(folder, tokenizer, hidden, layers):
     )
     model = transformers.RobertaForQuestionAnswering(config)
     randomize(model, torch.Generator().manual_seed(1))
+    favour_none(model, tokenizer, 13)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 
