@@ -4,6 +4,7 @@
 //   first     ids and offsets; no word remembered from before, as in a fresh process
 //   again     ids and offsets; the words of the same text remembered
 //   batch     the packed ids that a model takes
+//   train     learning a vocabulary of 30,000 tokens
 //   load      reading the tokenizer, whatever the file and the threads
 // benchmarks/bench_tokenizer_hf.py measures Hugging Face tokenizers on the same lines.
 #include <algorithm>
@@ -81,6 +82,16 @@ void batch(benchmark::State& state, const ef::Tokenizer& tokenizer, const Text& 
   count(state, text, static_cast<std::size_t>(tokens));
 }
 
+void train(benchmark::State& state, const Text& text, ef::ThreadPool* pool) {
+  std::size_t tokens = 0;
+  for (auto _ : state) {
+    ef::BpeTrainer trainer({.vocab_size = 30000});
+    trainer.feed(text.lines, pool);
+    tokens = trainer.train().vocabulary.size();
+  }
+  count(state, text, tokens);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -115,6 +126,8 @@ int main(int argc, char** argv) {
     benchmark::RegisterBenchmark((name("batch") + "/1").c_str(), batch, tokenizer, text, nullptr);
     benchmark::RegisterBenchmark((name("batch") + all).c_str(), batch, tokenizer, text, &pool)
         ->UseRealTime();
+    benchmark::RegisterBenchmark((name("train") + "/1").c_str(), train, text, nullptr);
+    benchmark::RegisterBenchmark((name("train") + all).c_str(), train, text, &pool)->UseRealTime();
   }
   benchmark::RegisterBenchmark("bench_tokenizer/load", [&](benchmark::State& state) {
     for (auto _ : state) benchmark::DoNotOptimize(ef::Tokenizer::from_pretrained(model));

@@ -4,7 +4,8 @@
   bench_tokenizer_hf.py --model ../shared/data/roberta-base FILE...
   bench_tokenizer_hf.py --model DIR --program build/benchmarks/bench_tokenizer FILE...   also runs ours on each file, and prints the ratio
 
-"first" is the first call of the process, before any word is remembered; "again" is the median of the calls after it.
+"first" is the first call of the process, before any word is remembered; "again" is the median of the calls after it; "train" is learning a vocabulary of
+30,000 tokens.
 """
 import argparse
 import json
@@ -28,8 +29,18 @@ def measure(tokenizer, lines, runs):
     return tokens, {"first": speeds[0], "again": statistics.median(speeds[1:])}
 
 
+def measure_training(lines):
+    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    trainer = trainers.BpeTrainer(vocab_size=30000, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False)
+    begin = time.process_time()
+    tokenizer.train_from_iterator(lines, trainer)
+    return sum(len(line.encode()) for line in lines) / (time.process_time() - begin) / 1e6
+
+
 def ours(program, model, file):
-    command = [program, "--model", model, "--text", file, "--benchmark_format=json", "--benchmark_filter=/(first|again|batch)/.*/1$",
+    command = [program, "--model", model, "--text", file, "--benchmark_format=json", "--benchmark_filter=/(first|again|batch|train)/.*/1$",
                "--benchmark_repetitions=5", "--benchmark_report_aggregates_only=true"]
     rows = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)["benchmarks"]
     return {row["run_name"].split("/")[1]: row["bytes_per_second"] / 1e6 for row in rows if row["aggregate_name"] == "median"}
@@ -48,12 +59,13 @@ def main():
         text = pathlib.Path(file).read_bytes().decode()
         lines = text.removesuffix("\n").split("\n")
         tokens, speeds = measure(tokenizer, lines, args.runs)
+        speeds["train"] = measure_training(lines)
         name = pathlib.Path(file).name
-        print(f"{name}: tokenizers {__version__}: first {speeds['first']:.2f} MB/s, again {speeds['again']:.2f} MB/s, {tokens} tokens", flush=True)
+        print(f"{name}: tokenizers {__version__}: first {speeds['first']:.2f} MB/s, again {speeds['again']:.2f} MB/s, train {speeds['train']:.2f} MB/s, {tokens} tokens", flush=True)
         if args.program:
             mine = ours(args.program, args.model, file)
             print(f"{name}: eigenformer: " + ", ".join(f"{what} {speed:.1f} MB/s" for what, speed in mine.items()) +
-                  f"; ratio first {mine['first'] / speeds['first']:.1f}, again {mine['again'] / speeds['again']:.1f}", flush=True)
+                  "; ratio " + ", ".join(f"{what} {mine[what] / speed:.1f}" for what, speed in speeds.items()), flush=True)
 
 
 if __name__ == "__main__":

@@ -67,10 +67,9 @@ struct TrainedBpe {
 namespace detail {
 
 /// One training on counted words. Candidates for the next merge lie in a heap, each with the words
-/// that it was found in. Counts in the heap may be out of date: they are looked at when they reach
-/// the top. As in HF, nothing is ever taken out of the heap or set right in another way, although a
-/// token that two different pairs make (`a bc`, `ab c`) can bring a pair back that is there or was
-/// merged already: which pairs win, and when, follows from that.
+/// that it was found in; their counts may be out of date and are looked at when they reach the top.
+/// Merges are made everywhere at once, so that what becomes a token becomes it in the same way
+/// everywhere: no two pairs make one token, no pair is found at two steps or merged twice.
 class BpeTraining {
  public:
   /// Throws as BpeTrainer::train.
@@ -110,7 +109,10 @@ class BpeTraining {
                          "' cannot come last: the text makes a token of it");
       token_id(token);
     }
-    return result();
+    TrainedBpe bpe;
+    for (TokenId id = 0; id < tokens(); ++id) bpe.vocabulary.emplace_back(*vocabulary_.find(id));
+    bpe.merges = std::move(merges_);
+    return bpe;
   }
 
  private:
@@ -129,17 +131,13 @@ class BpeTraining {
     std::uint32_t left;
     std::uint32_t right;
     std::uint32_t pair;  // its number
-    std::uint32_t step;  // when it was found
     std::vector<std::uint32_t> words;
   };
 
-  /// The order of the heap: by count, then by the ids. The last term, by age, makes it total; HF
-  /// leaves open which of two equal candidates comes first.
+  /// The order of the heap: by count, then by the ids.
   static bool comes_later(const Candidate& a, const Candidate& b) noexcept {
     if (a.count != b.count) return a.count < b.count;
-    if (a.left != b.left) return a.left > b.left;
-    if (a.right != b.right) return a.right > b.right;
-    return a.step > b.step;
+    return a.left != b.left ? a.left > b.left : a.right > b.right;
   }
 
   void check_options() const {
@@ -254,7 +252,7 @@ class BpeTraining {
     counts_[pair] += static_cast<std::int64_t>(words_[word].count);
     if (found_at_[pair] == none) {
       found_at_[pair] = static_cast<std::uint32_t>(found_.size());
-      found_.push_back({0, left, right, pair, step_, {}});
+      found_.push_back({0, left, right, pair, {}});
     }
     std::vector<std::uint32_t>& places = found_[found_at_[pair]].words;
     if (places.empty() || places.back() != word) places.push_back(word);
@@ -277,7 +275,6 @@ class BpeTraining {
       if (candidate.count > 0) enqueue(std::move(candidate));
     }
     found_.clear();
-    ++step_;
   }
 
   /// Makes a token of a pair and puts it into the words.
@@ -285,10 +282,9 @@ class BpeTraining {
     const auto spelling = [&](std::uint32_t id) {
       return *vocabulary_.find(static_cast<TokenId>(id));
     };
-    const std::string joined = concat(spelling(pair.left), spelling(pair.right));
-    const std::uint32_t merged = token_id(joined);
+    merges_.emplace_back(spelling(pair.left), spelling(pair.right));
+    const std::uint32_t merged = token_id(merges_.back().first + merges_.back().second);
     lengths_[merged] = lengths_[pair.left] + lengths_[pair.right];
-    merges_.emplace_back(pair.left, pair.right);
     for (const std::uint32_t word : pair.words) merge_in_word(pair, merged, word);
   }
 
@@ -320,22 +316,6 @@ class BpeTraining {
     words_[word].size = kept;
   }
 
-  [[nodiscard]] TrainedBpe result() const {
-    TrainedBpe bpe;
-    for (TokenId id = 0; id < tokens(); ++id) bpe.vocabulary.emplace_back(*vocabulary_.find(id));
-    PairTable last(merges_.size());  // of a pair that was merged twice, the later merge counts
-    for (std::size_t i = 0; i < merges_.size(); ++i) {
-      last.insert(merges_[i].first, merges_[i].second, static_cast<std::uint32_t>(i));
-    }
-    for (std::size_t i = 0; i < merges_.size(); ++i) {
-      const auto [left, right] = merges_[i];
-      if (last.find(left, right) == i) {
-        bpe.merges.emplace_back(bpe.vocabulary[left], bpe.vocabulary[right]);
-      }
-    }
-    return bpe;
-  }
-
   const BpeTrainerOptions& options_;
   Index max_length_;
   Vocabulary vocabulary_;
@@ -346,9 +326,8 @@ class BpeTraining {
   std::vector<std::int64_t> counts_;     // by the pair's number
   std::vector<std::uint32_t> found_at_;  // by the pair's number: where in found_ it is
   std::vector<Candidate> found_;         // in the current step
-  std::uint32_t step_ = 0;
-  std::vector<Candidate> queue_;  // a heap
-  std::vector<std::pair<std::uint32_t, std::uint32_t>> merges_;
+  std::vector<Candidate> queue_;         // a heap
+  std::vector<std::pair<std::string, std::string>> merges_;
 };
 
 }  // namespace detail
