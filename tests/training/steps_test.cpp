@@ -32,9 +32,8 @@ class Expected {
  public:
   explicit Expected(const std::string& name)
       : folder(fixtures + "/" + name),
-        options(ef::Json::parse(
-            ef::SafetensorsFile::open(folder + "/expected.safetensors").metadata().at("options"))),
-        file_(ef::SafetensorsFile::open(folder + "/expected.safetensors")) {}
+        file_(ef::SafetensorsFile::open(folder + "/expected.safetensors")),
+        options(ef::Json::parse(file_.metadata().at("options"))) {}
 
   template <class T>
   [[nodiscard]] std::vector<T> read(const std::string& name) const {
@@ -59,10 +58,12 @@ class Expected {
   }
 
   std::string folder;
-  ef::Json options;
 
  private:
   ef::SafetensorsFile file_;
+
+ public:
+  ef::Json options;
 };
 
 ef::CrossEntropyOptions cross_entropy_options(const ef::Json& options) {
