@@ -71,7 +71,7 @@ TEST(Saving, FullDiskLeavesTheOldModel) {
     const auto handler = ::signal(SIGXFSZ, SIG_IGN);
     rlimit before{};
     ASSERT_EQ(::getrlimit(RLIMIT_FSIZE, &before), 0);
-    for (const rlim_t size : {0, 1, 500, 4096, 6000}) {
+    for (const rlim_t size : std::initializer_list<rlim_t>{0, 1, 500, 4096, 6000}) {
       rlimit small = before;
       small.rlim_cur = size;
       ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &small), 0);
