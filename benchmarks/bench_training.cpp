@@ -3,6 +3,7 @@
 // bench_training/PRECISION/BATCH/LENGTH/THREADS, and ragged/32 for 32 texts of 13 to 256 tokens;
 // `share` is useful operations over the peak of the instruction set, probed in the same run.
 #include <chrono>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -29,6 +30,12 @@ Model& model() {
     return std::make_unique<Model>(config);
   }();
   return *made;
+}
+
+/// One for all rows of as many threads: its memory is there already, as in a long training.
+ef::Context& context(int threads) {
+  static std::map<int, ef::Context> made;
+  return made.try_emplace(threads, threads).first->second;
 }
 
 /// Texts of these lengths, masked.
@@ -61,16 +68,18 @@ double operations(const ef::RobertaConfig& config, const ef::MaskedBatch& masked
   return 3 * sum;
 }
 
-void run(benchmark::State& state, const std::vector<int>& lengths, int threads) {
+void run(benchmark::State& state, ef::Precision precision, const std::vector<int>& lengths,
+         int threads) {
   using Clock = std::chrono::steady_clock;
   const ef::MaskedBatch masked = texts(lengths);
-  ef::Context cx(threads);
+  ef::Context& cx = context(threads);
   ef::AdamW<float> optimizer({.weight_decay = 0.01});
   ef::DropoutGenerator dropout(3);
   std::chrono::duration<double> update{0};
   const auto step = [&] {
     ef::Tape<float> tape;
     cx.tape = &tape;
+    cx.products = precision;
     cx.dropout = &dropout;
     const ef::Tensor<float> loss =
         ef::cross_entropy(cx, model()(cx, masked.batch, masked.positions), masked.labels);
@@ -83,11 +92,11 @@ void run(benchmark::State& state, const std::vector<int>& lengths, int threads) 
   };
   step();
   update = update.zero();
-  const double before = ef::benchmarks::peak(ef::Precision::full);
+  const double before = ef::benchmarks::peak(precision);
   const auto start = Clock::now();
   for ([[maybe_unused]] auto _ : state) step();
   const std::chrono::duration<double> elapsed = Clock::now() - start;
-  const double peak = (before + ef::benchmarks::peak(ef::Precision::full)) / 2;
+  const double peak = (before + ef::benchmarks::peak(precision)) / 2;
   const double steps = static_cast<double>(state.iterations()) / elapsed.count();
   const double rate = steps * operations(model().config(), masked);
   state.counters["tokens/s"] = steps * static_cast<double>(masked.batch.tokens());
@@ -96,9 +105,10 @@ void run(benchmark::State& state, const std::vector<int>& lengths, int threads) 
   state.counters["update_ms"] = 1e3 * update.count() / static_cast<double>(state.iterations());
 }
 
-void add(const std::string& name, const std::vector<int>& lengths, int threads) {
+void add(ef::Precision precision, const char* texts, const std::vector<int>& lengths, int threads) {
+  const std::string name = ef::concat("bench_training/", ef::name_of(precision), texts, threads);
   benchmark::RegisterBenchmark(name.c_str(), [=](auto& state) {
-    run(state, lengths, threads);
+    run(state, precision, lengths, threads);
   })->Unit(benchmark::kMillisecond);
 }
 
@@ -108,8 +118,10 @@ int main(int argc, char** argv) {
   std::vector<int> ragged;  // short texts and a few long ones, as texts are
   for (int i = 0; i < 32; ++i) ragged.push_back(13 + i * i * i * 243 / (31 * 31 * 31));
   for (const int threads : {1, 2}) {
-    add(ef::concat("bench_training/float/8/128/", threads), std::vector<int>(8, 128), threads);
-    add(ef::concat("bench_training/float/ragged/32/", threads), ragged, threads);
+    for (const ef::Precision precision : {ef::Precision::full, ef::Precision::bf16}) {
+      add(precision, "/8/128/", std::vector<int>(8, 128), threads);
+      add(precision, "/ragged/32/", ragged, threads);
+    }
   }
   benchmark::Initialize(&argc, argv);
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;

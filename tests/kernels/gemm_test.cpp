@@ -1,6 +1,7 @@
 // Products against their reference, at sizes around the tiles' borders.
 #include "eigenformer/kernels/gemm.hpp"
 
+#include "eigenformer/base/dtype.hpp"
 #include "eigenformer/kernels/reference/gemm.hpp"
 
 #include "support.hpp"
@@ -53,6 +54,35 @@ TYPED_TEST(Gemm, EveryLayout) {
         Strided<Scalar> expected(s.m, s.n, 3);
         kernels::gemm<Scalar>(pool, layout, a.view(), b.view(), found.view(), accumulate);
         reference::gemm<Scalar>(layout, a.view(), b.view(), expected.view(), accumulate);
+        EXPECT_TRUE(close(found, expected)) << s.m << ' ' << s.n << ' ' << s.k << " layout "
+                                            << static_cast<int>(layout) << ' ' << accumulate;
+      }
+    }
+  }
+}
+
+TEST(GemmInBFloat16, IsTheProductOfTheNearestNumbers) {
+  ef::ThreadPool pool(2);
+  const auto rounded = [](Strided<float> x) {
+    for (Index i = 0; i < x.rows(); ++i) {
+      for (Index j = 0; j < x.cols(); ++j) {
+        float& number = x.view().row(i)[j];
+        number = static_cast<float>(ef::BFloat16(number));
+      }
+    }
+    return x;
+  };
+  for (const Layout layout : {Layout::plain, Layout::a_transposed, Layout::b_transposed}) {
+    for (const Sizes& s : sizes) {
+      auto a = left<float>(layout, s);
+      auto b = right<float>(layout, s);
+      for (const bool accumulate : {false, true}) {
+        Strided<float> found(s.m, s.n, 3);
+        Strided<float> expected(s.m, s.n, 3);
+        kernels::gemm<float>(pool, layout, a.view(), b.view(), found.view(), accumulate,
+                             ef::Precision::bf16);
+        reference::gemm<float>(layout, rounded(a).view(), rounded(b).view(), expected.view(),
+                               accumulate);
         EXPECT_TRUE(close(found, expected)) << s.m << ' ' << s.n << ' ' << s.k << " layout "
                                             << static_cast<int>(layout) << ' ' << accumulate;
       }

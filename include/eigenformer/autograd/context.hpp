@@ -6,6 +6,7 @@
 #include <memory>
 #include <utility>
 
+#include "eigenformer/base/precision.hpp"
 #include "eigenformer/base/rng.hpp"
 #include "eigenformer/kernels/dropout.hpp"
 #include "eigenformer/kernels/isa/isa.hpp"
@@ -47,6 +48,10 @@ class Context {
 
   TapeBase* tape = nullptr;             ///< records operations for gradients; null: inference
   DropoutGenerator* dropout = nullptr;  ///< null: nothing is dropped
+  /// Arithmetic of linear layers whose weights are not packed, for float alone: bf16 rounds what
+  /// they multiply, forward and backward, and sums up in float. (Micikevicius et al.,
+  /// arXiv:1710.03740; mirrors torch.autocast)
+  Precision products = Precision::full;
 
   /// The thread pool that operations run on.
   [[nodiscard]] ThreadPool& threads() const noexcept { return *threads_; }

@@ -119,84 +119,35 @@ namespace detail {
 inline constexpr Index query_block = panel_columns;  ///< queries whose scores are worked on at once
 inline constexpr Index fewest_keys = 64;  ///< below it, setting AMX up takes longer than it saves
 
-/// Rows as words of two bfloat16 each, `stride` words apart.
-inline const Word* pairs_of(MatrixView<const float> x, Index stride) {
-  Word* const words = scratch<Word, Scratch::rows>(x.rows * stride);
-  for (Index i = 0; i < x.rows; ++i) {
-    active_kernels().bfloat16_row(x.row(i), x.cols, words + i * stride);
+/// A left operand in strips.
+inline const Word* pack_strips(const Product& how, const Strided& x, Word* words) {
+  const Index size = strip_size(how, divided_up(x.k, how.group));
+  for (Index first = 0; first < x.count; first += how.rows) {
+    x.pack_strip(how, first, words + first / how.rows * size);
   }
   return words;
-}
-
-/// x `[n, k]` as the operand of queries or keys with `width` columns: [k / group][width].
-inline void pack_columns(const Product& how, MatrixView<const float> x, Index width, Word* out) {
-  if (how.group == 1) return Strided{x.data, x.rows, x.cols, x.stride, 1}.pack(0, width, out);
-  const Index steps = divided_up(x.cols, how.group);
-  const Index stride = rounded_up(steps, 8);
-  for (Index i = 0; i < width; i += 8) {
-    const Index there = std::clamp<Index>(x.rows - i, 0, 8);
-    const Word* const rows = pairs_of(x.middle_rows(std::min(i, x.rows), there), stride);
-    active_kernels().pack_words(rows, stride, there, std::min<Index>(width, 8), steps, out + i,
-                                width);
-  }
 }
 
 /// Keys `[n, k]` as a left operand.
 inline const Word* pack_keys(const Product& how, MatrixView<const float> key) {
-  const Index steps = divided_up(key.cols, how.group);
-  const Index strips = divided_up(key.rows, how.rows);
-  const Index strip_size = how.rows * rounded_up(steps, how.block);
-  Word* const words = scratch<Word, Scratch::keys>(strips * strip_size);
-  for (Index strip = 0; strip < strips; ++strip) {
-    const Index first = strip * how.rows;
-    const auto rows = key.middle_rows(first, std::min(how.rows, key.rows - first));
-    if (how.block == 1) {
-      pack_columns(how, rows, how.rows, words + strip * strip_size);
-    } else {
-      const Index stride = rounded_up(steps, 8);
-      pack_strip(active_kernels(), how, pairs_of(rows, stride), stride, 0, rows.rows, steps,
-                 words + strip * strip_size);
-    }
-  }
-  return words;
+  const Index size = strip_size(how, divided_up(key.cols, how.group));
+  return pack_strips(how, {key.data, key.rows, key.cols, key.stride, 1},
+                     scratch<Word, Scratch::keys>(divided_up(key.rows, how.rows) * size));
 }
 
 /// Values `[keys, n]` as the right operand of probabilities values; where the left operand comes in
 /// blocks, as the left one of values^T probabilities.
 inline const Word* pack_values(const Product& how, MatrixView<const float> value) {
-  const Kernels& kernels = active_kernels();
+  const Strided columns{value.data, value.cols, value.rows, 1, value.stride};
   const Index steps = divided_up(value.rows, how.group);
+  if (how.block > 1) {
+    const Index size = strip_size(how, steps);
+    return pack_strips(how, columns,
+                       scratch<Word, Scratch::values>(divided_up(value.cols, how.rows) * size));
+  }
   const Index width = rounded_up(value.cols, column_unit);
-  if (how.group == 1) {
-    Word* const words = scratch<Word, Scratch::values>(steps * width);
-    Strided{value.data, value.cols, value.rows, 1, value.stride}.pack(0, width, words);
-    return words;
-  }
-  const auto pair_rows = [&](Index step, Word* words) {
-    const Index key = 2 * step;
-    kernels.pair_rows(value.row(key), key + 1 < value.rows ? value.row(key + 1) : nullptr,
-                      value.cols, words);
-  };
-  if (how.block == 1) {
-    Word* const words = scratch<Word, Scratch::values>(steps * width);
-    for (Index step = 0; step < steps; ++step) pair_rows(step, words + step * width);
-    return words;
-  }
-  const Index strips = divided_up(value.cols, how.rows);
-  const Index padded = rounded_up(steps, how.block);
-  Word* const words = scratch<Word, Scratch::values>(strips * how.rows * padded);
-  Word* const rows = scratch<Word, Scratch::rows>(8 * width);
-  for (Index step = 0; step < padded; step += 8) {
-    const Index there = std::clamp<Index>(steps - step, 0, 8);
-    for (Index i = 0; i < there; ++i) pair_rows(step + i, rows + i * width);
-    for (Index strip = 0; strip < strips; ++strip) {
-      const Index first = strip * how.rows;
-      kernels.pack_words(rows + first, width, there, 8, std::min(how.rows, value.cols - first),
-                         words + strip * how.rows * padded +
-                             step / how.block * how.block * how.rows + step % how.block,
-                         how.block);
-    }
-  }
+  Word* const words = scratch<Word, Scratch::values>(steps * width);
+  columns.pack(how.group, 0, width, words);
   return words;
 }
 
@@ -241,7 +192,8 @@ inline void attend(const Attention<float>& attention, const Attention<float>::Pa
   for (Index begin = 0; begin < part.query.rows; begin += query_block) {
     const Index count = std::min(query_block, part.query.rows - begin);
     const Index width = rounded_up(count, column_unit);
-    pack_columns(how, part.query.middle_rows(begin, count), width, query_words);
+    const MatrixView<const float> query = part.query.middle_rows(begin, count);
+    Strided{query.data, count, query.cols, query.stride, 1}.pack(how.group, 0, width, query_words);
     multiply_panel(how,
                    {.k = steps,
                     .left = key_words,
@@ -320,7 +272,6 @@ void attention_forward(ThreadPool& pool, const Attention<Scalar>& attention, Mat
       const Index count = std::min(attention.block, queries - begin);
       const MatrixView<Scalar> scores{
           detail::scratch<Scalar, detail::Scratch::scores>(count * keys), count, keys, keys};
-      detail::fill_rows<Scalar>(scores, nullptr);
       gemm_tile<Scalar>(Layout::b_transposed, part.query.middle_rows(begin, count), part.key,
                         scores);
       const Index first = part.probabilities + begin * keys;
@@ -337,13 +288,12 @@ void attention_forward(ThreadPool& pool, const Attention<Scalar>& attention, Mat
       }
       const MatrixView<Scalar> target = out.middle_rows(part.query_begin + begin, count)
                                             .columns(part.value_column, attention.value_size());
-      detail::fill_rows<Scalar>(target, nullptr);
       gemm_tile<Scalar>(Layout::plain, scores, part.value, target);
     }
   });
 }
 
-/// Gradients from the saved probabilities. dquery, dkey and dvalue are added to.
+/// Gradients from the saved probabilities.
 template <class Scalar>
 void attention_backward(ThreadPool& pool, const Attention<Scalar>& attention,
                         const Scalar* probabilities, MatrixView<const Scalar> dout,
@@ -364,13 +314,12 @@ void attention_backward(ThreadPool& pool, const Attention<Scalar>& attention,
     const MatrixView<const Scalar> dy = dout.middle_rows(part.query_begin, queries)
                                             .columns(part.value_column, attention.value_size());
     const bool drops = attention.dropout.drops();
-    // dv += dropped(p)^T dy
+    // dv = dropped(p)^T dy
     if (drops) attention.dropout.apply(p.data, work.data, queries * keys, part.probabilities);
     gemm_tile<Scalar>(
         Layout::a_transposed, drops ? MatrixView<const Scalar>(work) : p, dy,
         head_of(dvalue, part.key_begin, keys, part.value_column, attention.value_size()));
     // dp = dropout(dy v^T), then through the softmax
-    std::fill_n(work.data, queries * keys, Scalar(0));
     gemm_tile<Scalar>(Layout::b_transposed, dy, part.value, work);
     if (drops) attention.dropout.apply(work.data, work.data, queries * keys, part.probabilities);
     for (Index i = 0; i < queries; ++i) {

@@ -158,18 +158,21 @@ inline void multiply_panel(const Product& how, const Tile& tile, Index width, co
 /// Words of a right operand that are packed before they are used: as much as a cache keeps.
 inline constexpr Index words_at_once = Index{1} << 20;
 
-/// c = left right + bias, or c += left right with `accumulate`. Without a pool, on the calling
-/// thread. The right operand is packed some panels at a time, which meet the left one block by
-/// block: what is read again and again is a block of rows, in the level 2 cache, and those panels.
-inline void float_product(ThreadPool* pool, const Strided& left, const Strided& right,
-                          MatrixView<float> c, bool accumulate, const Epilogue<float>& epilogue) {
-  const Product& how = active_kernels().float_product;
-  const PackedRows rows = pack_left(pool, left);
+/// c = left right + bias, or c += left right with `accumulate`, of floats or of their nearest
+/// bfloat16. Without a pool, on the calling thread. The right operand is packed some panels at a
+/// time, which meet the left one block by block: what is read again and again is a block of rows,
+/// in the level 2 cache, and those panels.
+inline void float_product(ThreadPool* pool, Precision precision, const Strided& left,
+                          const Strided& right, MatrixView<float> c, bool accumulate,
+                          const Epilogue<float>& epilogue) {
+  const Product& how = active_kernels().product(precision);
+  const PackedRows rows = pack_left(pool, how, left);
   const Index block = rounded_up(128, how.rows);
+  const Index steps = divided_up(left.k, how.group);
   const Index panels = divided_up(c.cols, panel_columns);
   const Index tasks = pool == nullptr || pool->threads() == 1 ? 1 : 4 * pool->threads();
   on_ranges(pool, panels, divided_up(panels, tasks), [&](Index begin, Index end) {
-    const Index panel_words = panel_columns * std::max<Index>(left.k, 1);
+    const Index panel_words = panel_columns * std::max<Index>(steps, 1);
     const Index at_once = std::clamp<Index>(words_at_once / panel_words, 1, end - begin);
     Word* const words = scratch<Word, Scratch::right>(at_once * panel_words);
     const auto width = [&](Index panel) {
@@ -178,15 +181,16 @@ inline void float_product(ThreadPool* pool, const Strided& left, const Strided& 
     for (Index first = begin; first < end; first += at_once) {
       const Index last = std::min(first + at_once, end);
       for (Index panel = first; panel < last; ++panel) {
-        right.pack(panel * panel_columns, width(panel), words + (panel - first) * panel_words);
+        right.pack(how.group, panel * panel_columns, width(panel),
+                   words + (panel - first) * panel_words);
       }
       for (Index row = 0; row < c.rows; row += block) {
         for (Index panel = first; panel < last; ++panel) {
           const Index column = panel * panel_columns;
           const Word* const mine = words + (panel - first) * panel_words;
           multiply_panel(how,
-                         {.k = left.k,
-                          .left = rows.words + row * left.k,
+                         {.k = steps,
+                          .left = rows.words + row / how.rows * strip_size(how, steps),
                           .right = mine,
                           .c = c.row(row) + column,
                           .stride = c.stride,
@@ -204,50 +208,55 @@ inline void float_product(ThreadPool* pool, const Strided& left, const Strided& 
 
 }  // namespace detail
 
-/// c += a b on the calling thread, with a `[m, k]` and b `[k, n]` after transposition.
+/// c = a b, or c += a b with `accumulate`, on the calling thread; a is `[m, k]` and b `[k, n]`
+/// after transposition.
 template <class Scalar>
 void gemm_tile(Layout layout, MatrixView<const Scalar> a, MatrixView<const Scalar> b,
-               MatrixView<Scalar> c) {
+               MatrixView<Scalar> c, bool accumulate = false) {
   if constexpr (std::is_same_v<Scalar, float>) {
-    detail::float_product(nullptr, detail::left_operand(layout, a),
-                          detail::right_operand(layout, b), c, true, {});
+    detail::float_product(nullptr, Precision::full, detail::left_operand(layout, a),
+                          detail::right_operand(layout, b), c, accumulate, {});
   } else {
+    if (!accumulate) detail::fill_rows<Scalar>(c, nullptr);
     detail::eigen_product<Scalar>(layout, a, b, c);
   }
 }
 
-/// c = a b, or c += a b with `accumulate`; all threads of the pool.
+/// c = a b, or c += a b with `accumulate`; all threads of the pool. Products of floats may round
+/// their operands to bfloat16.
 template <class Scalar>
 void gemm(ThreadPool& pool, Layout layout, MatrixView<const Scalar> a, MatrixView<const Scalar> b,
-          MatrixView<Scalar> c, bool accumulate = false) {
+          MatrixView<Scalar> c, bool accumulate = false, Precision precision = Precision::full) {
   if constexpr (std::is_same_v<Scalar, float>) {
-    detail::float_product(&pool, detail::left_operand(layout, a), detail::right_operand(layout, b),
-                          c, accumulate, {});
+    detail::float_product(&pool, precision, detail::left_operand(layout, a),
+                          detail::right_operand(layout, b), c, accumulate, {});
   } else {
     parallel_for(pool, c.cols, detail::tile_width(c.cols), [&](Index begin, Index end) {
       const MatrixView<Scalar> tile = c.columns(begin, end - begin);
-      if (!accumulate) detail::fill_rows<Scalar>(tile, nullptr);
       gemm_tile<Scalar>(layout, a,
                         layout == Layout::b_transposed ? b.middle_rows(begin, end - begin)
                                                        : b.columns(begin, end - begin),
-                        tile);
+                        tile, accumulate);
     });
   }
 }
 
-/// y = activation(x w^T + bias) with x `[m, in]`, w `[out, in]`, y `[m, out]`.
+/// y = activation(x w^T + bias) with x `[m, in]`, w `[out, in]`, y `[m, out]`; of floats, x and w
+/// may be rounded to bfloat16.
 template <class Scalar>
 void linear(ThreadPool& pool, MatrixView<const Scalar> x, MatrixView<const Scalar> weight,
-            const Epilogue<Scalar>& epilogue, MatrixView<Scalar> y) {
+            const Epilogue<Scalar>& epilogue, MatrixView<Scalar> y,
+            Precision precision = Precision::full) {
   if constexpr (std::is_same_v<Scalar, float>) {
     const Layout layout = Layout::b_transposed;
-    detail::float_product(&pool, detail::left_operand(layout, x),
+    detail::float_product(&pool, precision, detail::left_operand(layout, x),
                           detail::right_operand(layout, weight), y, false, epilogue);
   } else {
     parallel_for(pool, y.cols, detail::tile_width(y.cols), [&](Index begin, Index end) {
       const MatrixView<Scalar> tile = y.columns(begin, end - begin);
       detail::fill_rows<Scalar>(tile, epilogue.bias == nullptr ? nullptr : epilogue.bias + begin);
-      gemm_tile<Scalar>(Layout::b_transposed, x, weight.middle_rows(begin, end - begin), tile);
+      gemm_tile<Scalar>(Layout::b_transposed, x, weight.middle_rows(begin, end - begin), tile,
+                        /*accumulate=*/true);
       detail::finish_tile(epilogue, tile, 0, begin);
     });
   }

@@ -32,7 +32,29 @@ inline constexpr Index column_unit = 16;  ///< columns are padded to a multiple 
   return reinterpret_cast<const Word*>(numbers);  // kernels read them by memcpy
 }
 
-/// An operand of floats as the kernel sees it: vectors of length k, `across` apart.
+/// Converted rows as a strip: row i begins at `converted + i * stride`, each plane `plane` words
+/// after the one before.
+inline void pack_strip(const Kernels& kernels, const Product& how, const Word* converted,
+                       Index stride, Index plane, Index rows, Index steps, Word* strip) noexcept {
+  if (how.block == 1) {
+    for (Index i = 0; i < how.planes; ++i) {
+      kernels.pack_words(converted + i * plane, stride, rows, how.rows, steps, strip + i * how.rows,
+                         how.planes * how.rows);
+    }
+    return;
+  }
+  for (Index p = 0; p < steps; p += how.block, strip += how.rows * how.block) {
+    const Index there = std::min(how.block, steps - p);
+    for (Index i = 0; i < rows; ++i) {
+      Word* const block = strip + i * how.block;
+      std::copy_n(converted + i * stride + p, there, block);
+      std::fill(block + there, block + how.block, Word{0});
+    }
+  }
+}
+
+/// An operand of floats as the kernel sees it: vectors of length k, `across` apart. Either their
+/// numbers follow each other, or the vectors do.
 struct Strided {
   const float* data;
   Index count;  ///< rows of the left, or columns of the right operand
@@ -40,32 +62,91 @@ struct Strided {
   Index across;  ///< elements from one vector to the next
   Index along;   ///< elements from one k to the next
 
-  /// Packs vectors first .. first + width as [k][width], zeros where there are no more.
-  void pack(Index first, Index width, Word* out) const noexcept {
-    const Index there = std::min(width, count - first);
-    const float* from = data + first * across;
+  /// How many vectors there are from `first` on, and at most `width`.
+  [[nodiscard]] Index from(Index first, Index width) const noexcept {
+    return std::clamp<Index>(count - first, 0, width);
+  }
+
+  /// Packs vectors first .. first + width as [k / group][width], zeros where there are no more;
+  /// words of one float, or of two bfloat16.
+  void pack(Index group, Index first, Index width, Word* out) const noexcept {
+    const Index there = from(first, width);
+    const float* const begin = data + first * across;
     if (along == 1) {
       for (Index i = 0; i < width; i += 8) {
-        active_kernels().pack_words(words_of(from + i * across), across,
-                                    std::clamp<Index>(there - i, 0, 8), std::min<Index>(width, 8),
-                                    k, out + i, width);
+        const Index rows = std::clamp<Index>(there - i, 0, 8);
+        const auto [words, stride] = group == 1 ? Rows{words_of(begin + i * across), across}
+                                                : pairs_of_rows(begin + i * across, rows);
+        active_kernels().pack_words(words, stride, rows, std::min<Index>(width, 8),
+                                    divided_up(k, group), out + i, width);
       }
       return;
     }
-    for (Index p = 0; p < k; ++p, out += width) {
-      if (across == 1 && there == panel_columns) {  // sizes that the compiler knows
-        __builtin_memcpy(out, from + p * along, panel_columns * sizeof(Word));
-      } else if (across == 1 && there == 8) {
-        __builtin_memcpy(out, from + p * along, 8 * sizeof(Word));
-      } else if (across == 1) {
-        __builtin_memcpy(out, from + p * along, static_cast<std::size_t>(there) * sizeof(Word));
+    for (Index p = 0; p < k; p += group, out += width) {
+      const float* const row = begin + p * along;
+      if (group == 2) {
+        active_kernels().pair_rows(row, p + 1 < k ? row + along : nullptr, there, out);
+      } else if (there == panel_columns) {  // sizes that the compiler knows
+        __builtin_memcpy(out, row, panel_columns * sizeof(Word));
+      } else if (there == 8) {
+        __builtin_memcpy(out, row, 8 * sizeof(Word));
       } else {
-        for (Index i = 0; i < there; ++i) {
-          __builtin_memcpy(out + i, from + p * along + i * across, sizeof(Word));
-        }
+        __builtin_memcpy(out, row, static_cast<std::size_t>(there) * sizeof(Word));
       }
       std::fill(out + there, out + width, Word{0});
     }
+  }
+
+  /// Packs the vectors from `first` on as a strip of a left operand, of floats or bfloat16.
+  void pack_strip(const Product& how, Index first, Word* strip) const noexcept {
+    const Index steps = divided_up(k, how.group);
+    const Index there = from(first, how.rows);
+    if (how.group == 1) {
+      pack(1, first, how.rows, strip);
+    } else if (along == 1) {
+      const Index stride = rounded_up(steps, 8);
+      const Index plane = how.rows * stride;
+      Word* const converted = scratch<Word, Scratch::rows>(how.planes * plane);
+      for (Index i = 0; i < there; ++i) {
+        active_kernels().left_bfloat16_row(data + (first + i) * across, k, converted + i * stride,
+                                           plane);
+      }
+      detail::pack_strip(active_kernels(), how, converted, stride, plane, there, steps, strip);
+    } else if (how.block > 1) {
+      Word* const rows = scratch<Word, Scratch::rows>(8 * how.rows);
+      for (Index step = 0; step < rounded_up(steps, how.block); step += 8) {
+        const Strided eight{data + 2 * step * along, count, std::clamp<Index>(k - 2 * step, 0, 16),
+                            across, along};
+        eight.pack(2, first, how.rows, rows);
+        active_kernels().pack_words(
+            rows, how.rows, divided_up(eight.k, 2), 8, how.rows,
+            strip + step / how.block * how.block * how.rows + step % how.block, how.block);
+      }
+    } else {
+      pack(2, first, how.rows, strip);
+      for (Index step = steps; step-- > 0 && how.planes == 2;) {  // from the end: it grows in place
+        for (Index i = how.rows; i-- > 0;) {
+          const Word pair = strip[step * how.rows + i];
+          strip[(2 * step + 1) * how.rows + i] = pair & 0xffff0000;
+          strip[2 * step * how.rows + i] = pair << 16;
+        }
+      }
+    }
+  }
+
+ private:
+  struct Rows {
+    const Word* words;
+    Index stride;
+  };
+  /// So many vectors, whose numbers follow each other, as rows of pairs.
+  [[nodiscard]] Rows pairs_of_rows(const float* begin, Index rows) const noexcept {
+    const Index stride = rounded_up(divided_up(k, 2), 8);
+    Word* const words = scratch<Word, Scratch::rows>(8 * stride);
+    for (Index i = 0; i < rows; ++i) {
+      active_kernels().bfloat16_row(begin + i * across, k, words + i * stride);
+    }
+    return {words, stride};
   }
 };
 
@@ -167,23 +248,18 @@ class PackedWeight {
   void pack_panel(Index panel, MatrixView<const float> weight, const float* input_scale,
                   Word* words, float* numbers) const {
     const Kernels& kernels = active_kernels();
+    const Index column = panel * detail::panel_columns;
+    if (precision_ != Precision::int8) {
+      return detail::Strided{weight.data, weight.rows, weight.cols, weight.stride, 1}.pack(
+          kernels.product(precision_).group, column, width(panel), words);
+    }
     const Index stride = detail::rounded_up(steps_, 8);
-    for (Index i = 0; i < width(panel); i += 8) {
-      const Index first = panel * detail::panel_columns + i;
+    Word* const converted = detail::scratch<Word, detail::Scratch::rows>(8 * stride);
+    float* const scaled = detail::scratch<float, detail::Scratch::scaled_row>(in_);
+    for (Index first = column; first < column + width(panel); first += 8) {
       const Index rows = std::clamp<Index>(out_ - first, 0, 8);
-      if (precision_ == Precision::full) {
-        kernels.pack_words(detail::words_of(weight.row(std::min(first, out_ - 1))), weight.stride,
-                           rows, 8, steps_, words + i, width(panel));
-        continue;
-      }
-      Word* const converted = detail::scratch<Word, detail::Scratch::rows>(8 * stride);
-      float* const scaled = detail::scratch<float, detail::Scratch::scaled_row>(in_);
       for (Index j = 0; j < rows; ++j) {
         const float* row = weight.row(first + j);
-        if (precision_ == Precision::bf16) {
-          kernels.bfloat16_row(row, in_, converted + j * stride);
-          continue;
-        }
         if (input_scale != nullptr) {
           kernels.multiply(row, input_scale, scaled, in_);
           row = scaled;
@@ -191,10 +267,8 @@ class PackedWeight {
         kernels.signed_byte_row(row, in_, converted + j * stride, numbers + first + j,
                                 numbers + padded() + first + j);
       }
-      kernels.pack_words(converted, stride, rows, 8, steps_, words + i, width(panel));
-      for (Index j = rows; j < 8 && precision_ == Precision::int8; ++j) {
-        numbers[first + j] = numbers[padded() + first + j] = 0;
-      }
+      kernels.pack_words(converted, stride, rows, 8, steps_, words + first - column, width(panel));
+      for (Index j = rows; j < 8; ++j) numbers[first + j] = numbers[padded() + first + j] = 0;
     }
   }
 
@@ -225,54 +299,38 @@ void on_ranges(ThreadPool* pool, Index n, Index grain, Function&& f) {
     parallel_for(*pool, n, grain, f);
 }
 
-/// Floats of any layout as a left operand.
-[[nodiscard]] inline PackedRows pack_left(ThreadPool* pool, const Strided& from) {
-  const Index height = active_kernels().float_product.rows;
-  const Index strips = divided_up(from.count, height);
-  Word* const words = scratch<Word, Scratch::left>(strips * height * from.k);
+/// Words of a strip of a left operand with so many steps.
+[[nodiscard]] inline Index strip_size(const Product& how, Index steps) noexcept {
+  return how.planes * how.rows * rounded_up(steps, how.block);
+}
+
+/// Floats of any layout as a left operand, of floats or bfloat16.
+[[nodiscard]] inline PackedRows pack_left(ThreadPool* pool, const Product& how,
+                                          const Strided& from) {
+  const Index strips = divided_up(from.count, how.rows);
+  const Index size = strip_size(how, divided_up(from.k, how.group));
+  Word* const words = scratch<Word, Scratch::left>(strips * size);
   on_ranges(pool, strips, 8, [&](Index begin, Index end) {
     for (Index strip = begin; strip < end; ++strip) {
-      from.pack(strip * height, height, words + strip * height * from.k);
+      from.pack_strip(how, strip * how.rows, words + strip * size);
     }
   });
   return {words};
 }
 
-/// Converted rows as a strip: row i begins at `converted + i * stride`, each plane `plane` words
-/// after the one before.
-inline void pack_strip(const Kernels& kernels, const Product& how, const Word* converted,
-                       Index stride, Index plane, Index rows, Index steps, Word* strip) noexcept {
-  if (how.block == 1) {
-    for (Index i = 0; i < how.planes; ++i) {
-      kernels.pack_words(converted + i * plane, stride, rows, how.rows, steps, strip + i * how.rows,
-                         how.planes * how.rows);
-    }
-    return;
-  }
-  for (Index p = 0; p < steps; p += how.block, strip += how.rows * how.block) {
-    const Index there = std::min(how.block, steps - p);
-    for (Index i = 0; i < rows; ++i) {
-      Word* const block = strip + i * how.block;
-      std::copy_n(converted + i * stride + p, there, block);
-      std::fill(block + there, block + how.block, Word{0});
-    }
-  }
-}
-
 /// Rows x `[m, k]` as the left operand of a product with `weight`.
 [[nodiscard]] inline PackedRows pack_left(ThreadPool* pool, const PackedWeight& weight,
                                           MatrixView<const float> x) {
-  if (weight.precision() == Precision::full) {
-    return pack_left(pool, Strided{x.data, x.rows, x.cols, x.stride, 1});
-  }
   const Kernels& kernels = active_kernels();
   const Product& how = kernels.product(weight.precision());
+  if (weight.precision() != Precision::int8) {
+    return pack_left(pool, how, {x.data, x.rows, x.cols, x.stride, 1});
+  }
   const Index strips = divided_up(x.rows, how.rows);
-  const Index strip_size = how.planes * how.rows * rounded_up(weight.steps(), how.block);
-  Word* const words = scratch<Word, Scratch::left>(strips * strip_size);
-  const bool bytes = weight.precision() == Precision::int8;
-  float* const scale = bytes ? scratch<float, Scratch::row_scale>(2 * x.rows) : nullptr;
-  float* const offset = bytes ? scale + x.rows : nullptr;
+  const Index size = strip_size(how, weight.steps());
+  Word* const words = scratch<Word, Scratch::left>(strips * size);
+  float* const scale = scratch<float, Scratch::row_scale>(2 * x.rows);
+  float* const offset = scale + x.rows;
   on_ranges(pool, strips, 4, [&](Index begin, Index end) {
     const Index stride = rounded_up(weight.steps(), 8);
     const Index plane = how.rows * stride;
@@ -283,10 +341,6 @@ inline void pack_strip(const Kernels& kernels, const Product& how, const Word* c
       const Index rows = std::min(how.rows, x.rows - first);
       for (Index i = 0; i < rows; ++i) {
         const float* row = x.row(first + i);
-        if (weight.precision() == Precision::bf16) {
-          kernels.left_bfloat16_row(row, x.cols, converted + i * stride, plane);
-          continue;
-        }
         if (const float* multiplier = weight.input_multiplier(); multiplier != nullptr) {
           kernels.multiply(row, multiplier, scaled, x.cols);
           row = scaled;
@@ -295,7 +349,7 @@ inline void pack_strip(const Kernels& kernels, const Product& how, const Word* c
                               offset + first + i);
       }
       pack_strip(kernels, how, converted, stride, plane, rows, weight.steps(),
-                 words + strip * strip_size);
+                 words + strip * size);
     }
   });
   return {words, scale, offset};

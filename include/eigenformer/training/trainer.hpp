@@ -23,6 +23,8 @@ struct TrainerOptions {
   double clip = 0;         ///< the gradients' norm is scaled down to this; 0: as it is
   bool dropout = true;     ///< as the model's configuration has it
   std::uint64_t seed = 1;  ///< of dropout
+  /// Of the products, with weights and all else in float: full, or bf16 for models of float.
+  Precision precision = Precision::full;
 };
 
 /// What one update did.
@@ -151,10 +153,11 @@ class Trainer {
   auto recorded(Context& cx, Tape<Scalar>& tape, DropoutGenerator& dropout, Compute&& compute) {
     struct Restore {
       Context& cx;
-      ~Restore() { cx.tape = nullptr, cx.dropout = nullptr; }
+      ~Restore() { cx.tape = nullptr, cx.dropout = nullptr, cx.products = Precision::full; }
     } const restore{cx};
     cx.tape = &tape;
     if (options_.dropout) cx.dropout = &dropout;
+    cx.products = options_.precision;
     return compute();
   }
 

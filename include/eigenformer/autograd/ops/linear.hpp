@@ -8,7 +8,8 @@
 namespace eigenformer {
 
 /// `x` `[..., in]`, `weight` `[out, in]`, `bias` `[out]` or undefined: `[..., out]`.
-/// Throws ShapeError when inner sizes differ. Mirrors torch.nn.functional.linear.
+/// Throws ShapeError when inner sizes differ, ConfigError for products in a precision that the
+/// scalar has not. Mirrors torch.nn.functional.linear.
 template <class Scalar>
 [[nodiscard]] Tensor<Scalar> linear(Context& cx, const Tensor<Scalar>& x,
                                     const Tensor<Scalar>& weight, const Tensor<Scalar>& bias,
@@ -19,15 +20,22 @@ template <class Scalar>
   check<ShapeError>(!bias.defined() || bias.shape() == Shape{weight.size(0)}, "linear: bias is ",
                     bias.shape(), " but weight is ", weight.shape(),
                     "; bias must have weight's first size");
+  const Precision precision = cx.products;
+  check<ConfigError>(precision == Precision::full ||
+                         (precision == Precision::bf16 && std::is_same_v<Scalar, float>),
+                     "linear: products in ", name_of(precision), " of numbers in ",
+                     name_of(dtype_of<Scalar>),
+                     "; unpacked weights multiply as they are, or float in bf16");
   Tensor<Scalar> y = cx.empty<Scalar>(x.shape().with(-1, weight.size(0)));  // [..., out]
   Tape<Scalar>* tape = tracking<Scalar>(cx, x, weight, bias);
   Tensor<Scalar> z;  // [..., out], before the activation
   if (tape != nullptr && activation != Activation::none) z = cx.empty<Scalar>(y.shape());
   kernels::linear<Scalar>(cx.threads(), x.view(), weight.view(),
-                          {bias.data(), activation, z.defined() ? z.view() : MatrixView<Scalar>{}},
-                          y.view());
+                          {bias.data(), activation, z.defined() ? z.view() : MatrixView<Scalar>{},
+                           precision != Precision::full},
+                          y.view(), precision);
   if (tape != nullptr) {
-    tape->record(cx, y, [x, weight, bias, z, activation](auto& pass, const Tensor<Scalar>& dy) {
+    tape->record(cx, y, [=](auto& pass, const Tensor<Scalar>& dy) {
       Context& bx = pass.context();
       Tensor<Scalar> dz = dy;  // [..., out]
       if (z.defined()) {
@@ -40,12 +48,12 @@ template <class Scalar>
       if (pass.wants(x)) {
         const auto [dx, add] = pass.target(x);
         kernels::gemm<Scalar>(bx.threads(), kernels::Layout::plain, dz.view(), weight.view(), dx,
-                              add);
+                              add, precision);
       }
       if (pass.wants(weight)) {
         const auto [dweight, add] = pass.target(weight);
         kernels::gemm<Scalar>(bx.threads(), kernels::Layout::a_transposed, dz.view(), x.view(),
-                              dweight, add);
+                              dweight, add, precision);
       }
       if (pass.wants(bias)) {
         kernels::add_column_sums<Scalar>(dz.view(), pass.accumulator(bias).data());

@@ -83,7 +83,7 @@ void attention_forward(const Attention<Scalar>& attention, MatrixView<Scalar> ou
   });
 }
 
-/// Gradients from the saved probabilities; dquery, dkey and dvalue are added to.
+/// Gradients from the saved probabilities.
 template <class Scalar>
 void attention_backward(const Attention<Scalar>& attention, const Scalar* probabilities,
                         MatrixView<const Scalar> dout, MatrixView<Scalar> dquery,
@@ -91,6 +91,9 @@ void attention_backward(const Attention<Scalar>& attention, const Scalar* probab
   using Real = Wide<Scalar>;
   const Index size = attention.query.cols / attention.heads;
   const Index value_size = attention.value.cols / attention.heads;
+  for (const MatrixView<Scalar>& d : {dquery, dkey, dvalue}) {
+    for (Index i = 0; i < d.rows; ++i) std::fill_n(d.row(i), d.cols, Scalar(0));
+  }
   for_each_query(attention, [&](Index query, Index first_key, Index keys, Index head, Index visible,
                                 Index position) {
     const Scalar* p = probabilities + position;
