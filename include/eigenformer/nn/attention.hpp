@@ -93,7 +93,9 @@ class MultiHeadAttention {
       Context& cx, const Tensor<Scalar>& x, const Sequences& sequences = {},
       AttentionProbabilities<Scalar>* probabilities = nullptr) const {
     const Tensor<Scalar> projected = query_key_value_(cx, x);  // [tokens, 3 * hidden]
-    return attend(cx, part(cx, projected, 0), projected, sequences, {}, probabilities);
+    const Tensor<Scalar> context = self_attention(
+        cx, projected, attention_options(sequences.segments, {}, sequences.mask), probabilities);
+    return output_(cx, context);
   }
 
   /// The same for some rows of x alone, in rising order: `[rows, hidden]`.
@@ -111,7 +113,10 @@ class MultiHeadAttention {
     for (const Index end : texts.segments) {
       query_segments.push_back(std::lower_bound(rows.begin(), rows.end(), end) - rows.begin());
     }
-    return attend(cx, query, projected, texts, query_segments, nullptr);
+    const Tensor<Scalar> context = scaled_dot_product_attention(
+        cx, query, part(cx, projected, 1), part(cx, projected, 2),
+        attention_options(query_segments, texts.segments, texts.mask));  // [rows, hidden]
+    return output_(cx, context);
   }
 
   /// Cross-attention: texts of `x` to the texts of `memory` `[memory tokens, hidden]`.
@@ -125,13 +130,9 @@ class MultiHeadAttention {
         query_key_value_.columns(cx, memory, {n, 3 * n});  // [memory tokens, 2 * hidden]
     const Tensor<Scalar> context = scaled_dot_product_attention(
         cx, query, slice(cx, key_value, -1, 0, n), slice(cx, key_value, -1, n, 2 * n),
-        {.heads = options_.heads,
-         .causal = options_.causal,
-         .segments = sequences.segments,
-         .key_segments = memory_sequences.segments.empty() ? one_text : memory_sequences.segments,
-         .key_mask = memory_sequences.mask,
-         .dropout = options_.dropout,
-         .precision = output_.precision()});  // [tokens, hidden]
+        attention_options(sequences.segments,
+                          memory_sequences.segments.empty() ? one_text : memory_sequences.segments,
+                          memory_sequences.mask));  // [tokens, hidden]
     return output_(cx, context);
   }
 
@@ -160,23 +161,16 @@ class MultiHeadAttention {
     return slice(cx, projected, -1, i * options_.hidden, (i + 1) * options_.hidden);
   }
 
-  /// Queries `[rows, hidden]`, by default those of all tokens, to the keys and values in
-  /// `projected` `[tokens, 3 * hidden]`, projected once more.
-  Tensor<Scalar> attend(Context& cx, const Tensor<Scalar>& query, const Tensor<Scalar>& projected,
-                        const Sequences& sequences, std::span<const Index> query_segments,
-                        AttentionProbabilities<Scalar>* probabilities) const {
-    const bool all = query_segments.empty();
-    const Tensor<Scalar> context =
-        scaled_dot_product_attention(cx, query, part(cx, projected, 1), part(cx, projected, 2),
-                                     {.heads = options_.heads,
-                                      .causal = options_.causal,
-                                      .segments = all ? sequences.segments : query_segments,
-                                      .key_segments = sequences.segments,
-                                      .key_mask = sequences.mask,
-                                      .dropout = options_.dropout,
-                                      .precision = output_.precision()},
-                                     probabilities);  // [rows, hidden]
-    return output_(cx, context);
+  [[nodiscard]] AttentionOptions attention_options(std::span<const Index> segments,
+                                                   std::span<const Index> key_segments,
+                                                   std::span<const std::uint8_t> mask) const {
+    return {.heads = options_.heads,
+            .causal = options_.causal,
+            .segments = segments,
+            .key_segments = key_segments,
+            .key_mask = mask,
+            .dropout = options_.dropout,
+            .precision = output_.precision()};
   }
 
   Linear<Scalar> query_key_value_;  // weight [3 * hidden, hidden]

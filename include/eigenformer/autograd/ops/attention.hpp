@@ -31,17 +31,17 @@ struct AttentionOptions {
 template <class Scalar>
 using AttentionProbabilities = std::vector<Tensor<Scalar>>;
 
-/// `query` `[tokens, heads * d]`, `key` `[key tokens, heads * d]`, `value` `[key tokens, heads *
-/// e]`:
-/// `[tokens, heads * e]`. `probabilities`, unless null, gets the softmax before dropout, untracked.
-/// A query that may see no key attends to its whole segment alike, as in HF's eager attention.
-/// Throws ShapeError; Error for a dropout probability outside [0, 1). (arXiv:1706.03762; mirrors
-/// torch.nn.functional.scaled_dot_product_attention.)
-template <class Scalar>
-[[nodiscard]] Tensor<Scalar> scaled_dot_product_attention(
-    Context& cx, const Tensor<Scalar>& query, const Tensor<Scalar>& key,
-    const Tensor<Scalar>& value, const AttentionOptions& options,
-    AttentionProbabilities<Scalar>* probabilities = nullptr) {
+namespace detail {
+
+/// Attention with query, key and value as constants. Unless `tape` is null, the result is recorded,
+/// and `gradients(pass, compute)` passes on what compute(dquery, dkey, dvalue) writes to the views
+/// that it is given; it keeps the memory of the three alive.
+template <class Scalar, class Gradients>
+[[nodiscard]] Tensor<Scalar> attention(Context& cx, Tape<Scalar>* tape, const Tensor<Scalar>& query,
+                                       const Tensor<Scalar>& key, const Tensor<Scalar>& value,
+                                       const AttentionOptions& options,
+                                       AttentionProbabilities<Scalar>* probabilities,
+                                       Gradients&& gradients) {
   check<ShapeError>(query.rank() == 2 && key.rank() == 2 && value.rank() == 2, "attention: query ",
                     query.shape(), ", key ", key.shape(), " and value ", value.shape(),
                     " must be [tokens, heads * head size]");
@@ -79,7 +79,6 @@ template <class Scalar>
                     "attention: ", query_offsets.size() - 1, " query segments but ",
                     key_offsets.size() - 1, " key segments");
 
-  Tape<Scalar>* tape = tracking<Scalar>(cx, query, key, value);
   kernels::DropoutPattern pattern;
   if (cx.dropout != nullptr && options.dropout > 0) pattern = cx.dropout->next(options.dropout);
   const double scale =
@@ -107,27 +106,71 @@ template <class Scalar>
   if (tape != nullptr) {
     tape->record(
         cx, out,
-        [query, key, value, attention, saved,
+        [attention, saved, gradients = std::forward<Gradients>(gradients),
          query_offsets = std::vector<Index>(query_offsets.begin(), query_offsets.end()),
          key_offsets = std::vector<Index>(key_offsets.begin(), key_offsets.end()),
          mask = std::vector<std::uint8_t>(options.key_mask.begin(), options.key_mask.end())](
             auto& pass, const Tensor<Scalar>& dout) {
-          Context& bx = pass.context();
           kernels::Attention<Scalar> again = attention;
           again.query_offsets = query_offsets;
           again.key_offsets = key_offsets;
           again.key_mask = mask;
-          Tensor<Scalar> dquery = bx.zeros<Scalar>(query.shape());  // [tokens, heads * d]
-          Tensor<Scalar> dkey = bx.zeros<Scalar>(key.shape());      // [key tokens, heads * d]
-          Tensor<Scalar> dvalue = bx.zeros<Scalar>(value.shape());  // [key tokens, heads * e]
-          kernels::attention_backward<Scalar>(bx.threads(), again, saved.data(), dout.view(),
-                                              dquery.view(), dkey.view(), dvalue.view());
-          pass.add(query, std::move(dquery));
-          pass.add(key, std::move(dkey));
-          pass.add(value, std::move(dvalue));
+          gradients(pass, [&](MatrixView<Scalar> dquery, MatrixView<Scalar> dkey,
+                              MatrixView<Scalar> dvalue) {
+            kernels::attention_backward<Scalar>(pass.context().threads(), again, saved.data(),
+                                                dout.view(), dquery, dkey, dvalue);
+          });
         });
   }
   return out;
+}
+
+}  // namespace detail
+
+/// `query` `[tokens, heads * d]`, `key` `[key tokens, heads * d]`, `value` `[key tokens, heads *
+/// e]`:
+/// `[tokens, heads * e]`. `probabilities`, unless null, gets the softmax before dropout, untracked.
+/// A query that may see no key attends to its whole segment alike, as in HF's eager attention.
+/// Throws ShapeError; Error for a dropout probability outside [0, 1). (arXiv:1706.03762; mirrors
+/// torch.nn.functional.scaled_dot_product_attention.)
+template <class Scalar>
+[[nodiscard]] Tensor<Scalar> scaled_dot_product_attention(
+    Context& cx, const Tensor<Scalar>& query, const Tensor<Scalar>& key,
+    const Tensor<Scalar>& value, const AttentionOptions& options,
+    AttentionProbabilities<Scalar>* probabilities = nullptr) {
+  return detail::attention(
+      cx, tracking<Scalar>(cx, query, key, value), query.detach(), key.detach(), value.detach(),
+      options, probabilities, [query, key, value](auto& pass, auto&& compute) {
+        Context& bx = pass.context();
+        Tensor<Scalar> dquery = bx.empty<Scalar>(query.shape());  // [tokens, heads * d]
+        Tensor<Scalar> dkey = bx.empty<Scalar>(key.shape());      // [key tokens, heads * d]
+        Tensor<Scalar> dvalue = bx.empty<Scalar>(value.shape());  // [key tokens, heads * e]
+        compute(dquery.view(), dkey.view(), dvalue.view());
+        pass.add(query, std::move(dquery));
+        pass.add(key, std::move(dkey));
+        pass.add(value, std::move(dvalue));
+      });
+}
+
+/// The same within each text, with query, key and value beside each other: `query_key_value`
+/// `[tokens, 3 * heads * d]`. The key segments are the queries'.
+template <class Scalar>
+[[nodiscard]] Tensor<Scalar> self_attention(
+    Context& cx, const Tensor<Scalar>& query_key_value, const AttentionOptions& options,
+    AttentionProbabilities<Scalar>* probabilities = nullptr) {
+  check<ShapeError>(query_key_value.rank() == 2 && query_key_value.cols() % 3 == 0,
+                    "attention: query, key and value are ", query_key_value.shape(),
+                    " together; they must be [tokens, 3 * heads * head size]");
+  const Index n = query_key_value.cols() / 3;
+  const auto part = [&](Index i) { return query_key_value.detach().slice(-1, i * n, (i + 1) * n); };
+  return detail::attention(
+      cx, tracking<Scalar>(cx, query_key_value), part(0), part(1), part(2), options, probabilities,
+      [query_key_value, n](auto& pass, auto&& compute) {
+        Tensor<Scalar> d =
+            pass.context().template empty<Scalar>(query_key_value.shape());  // [tokens, 3 * n]
+        compute(d.view().columns(0, n), d.view().columns(n, n), d.view().columns(2 * n, n));
+        pass.add(query_key_value, std::move(d));
+      });
 }
 
 /// The same on Eigen matrices of one scalar.
