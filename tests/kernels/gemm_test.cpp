@@ -193,11 +193,12 @@ TYPED_TEST(Gemm, LinearDoesNotDependOnTheThreads) {
 
 TYPED_TEST(Gemm, ColumnSums) {
   using Scalar = TypeParam;
+  ef::ThreadPool pool(2);
   for (const Index rows : {0, 1, 7, 130}) {
     const Strided<Scalar> x(rows, 5, 1);
     Strided<Scalar> found(1, 5, 2);
     Strided<Scalar> expected(1, 5, 2);
-    kernels::add_column_sums<Scalar>(x.view(), found.data());
+    kernels::add_column_sums<Scalar>(pool, x.view(), found.data());
     reference::add_column_sums<Scalar>(x.view(), expected.data());
     EXPECT_TRUE(close(found, expected));
   }

@@ -381,6 +381,36 @@ TEST_P(EveryIsa, NormOfEveryLength) {
   }
 }
 
+TEST_P(EveryIsa, NormBackwardOfEveryLength) {
+  for (Index n = 1; n < 70; ++n) {
+    const auto x = random(n, 8);
+    const auto gamma = random(n, 9);
+    const auto dy = random(n, 10);
+    const auto size = static_cast<std::size_t>(n);
+    const float scale = 0.7f;
+    std::vector<float> dx(size + 1, 5), dgamma(size + 1, 1), dbeta(size + 1, 2);
+    k().norm_row_backward(x.data(), gamma.data(), scale, dy.data(), dx.data(), dgamma.data(),
+                          dbeta.data(), n);
+    double mean = 0, mean_g = 0, mean_g_normal = 0;
+    for (std::size_t i = 0; i < size; ++i) mean += x[i] / double(n);
+    const auto normal = [&](std::size_t i) { return (x[i] - mean) * scale; };
+    for (std::size_t i = 0; i < size; ++i) {
+      mean_g += double(dy[i]) * gamma[i] / double(n);
+      mean_g_normal += double(dy[i]) * gamma[i] * normal(i) / double(n);
+    }
+    for (std::size_t i = 0; i < size; ++i) {
+      const double g = double(dy[i]) * gamma[i];
+      EXPECT_NEAR(dx[i], scale * (g - mean_g - normal(i) * mean_g_normal), 1e-5);
+      EXPECT_NEAR(dgamma[i], 1 + dy[i] * normal(i), 1e-5);
+      EXPECT_NEAR(dbeta[i], 2 + dy[i], 1e-5);
+    }
+    EXPECT_EQ(dx[size] + dgamma[size] + dbeta[size], 8) << "written outside";
+    const auto alone = dx;
+    k().norm_row_backward(x.data(), gamma.data(), scale, dy.data(), dx.data(), nullptr, nullptr, n);
+    EXPECT_EQ(dx, alone);
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(All, EveryIsa, testing::ValuesIn(ef::every_isa),
                          [](const auto& row) { return std::string(ef::name_of(row.param)); });
 

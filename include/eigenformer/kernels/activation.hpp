@@ -9,6 +9,8 @@
 #include "eigenformer/base/activation.hpp"
 #include "eigenformer/base/shape.hpp"
 #include "eigenformer/kernels/isa/kernels.hpp"
+#include "eigenformer/kernels/matrix_view.hpp"
+#include "eigenformer/threading/thread_pool.hpp"
 
 namespace eigenformer::kernels {
 
@@ -121,6 +123,17 @@ void activate_backward(Activation activation, const Scalar* x, const Scalar* dy,
   }
   detail::with_activation<Scalar>(activation, [&](auto f) {
     for (Index i = 0; i < n; ++i) dx[i] = f.slope(x[i]) * dy[i];
+  });
+}
+
+/// The same for rows, on all threads.
+template <class Scalar>
+void activate_rows_backward(ThreadPool& pool, Activation activation, MatrixView<const Scalar> x,
+                            MatrixView<const Scalar> dy, MatrixView<Scalar> dx) {
+  parallel_for(pool, x.rows, 16, [&](Index begin, Index end) {
+    for (Index i = begin; i < end; ++i) {
+      activate_backward(activation, x.row(i), dy.row(i), dx.row(i), x.cols);
+    }
   });
 }
 

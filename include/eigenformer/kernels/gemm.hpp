@@ -295,10 +295,12 @@ inline void packed_linear(ThreadPool& pool, const PackedWeight& weight, MatrixVi
 
 /// sums[j] += sum over i of x[i, j].
 template <class Scalar>
-void add_column_sums(MatrixView<const Scalar> x, Scalar* sums) noexcept {
-  for (Index i = 0; i < x.rows; ++i) {
-    for (Index j = 0; j < x.cols; ++j) sums[j] += x.row(i)[j];
-  }
+void add_column_sums(ThreadPool& pool, MatrixView<const Scalar> x, Scalar* sums) {
+  parallel_for(pool, x.cols, 512, [&](Index begin, Index end) {
+    for (Index i = 0; i < x.rows; ++i) {
+      for (Index j = begin; j < end; ++j) sums[j] += x.row(i)[j];
+    }
+  });
 }
 
 }  // namespace eigenformer::kernels

@@ -9,6 +9,7 @@
 
 #include "eigenformer/kernels/isa/kernels.hpp"
 #include "eigenformer/kernels/matrix_view.hpp"
+#include "eigenformer/kernels/scratch.hpp"
 #include "eigenformer/threading/thread_pool.hpp"
 
 namespace eigenformer::kernels {
@@ -39,6 +40,35 @@ Scalar norm_row(const Scalar* x, const Scalar* residual, const Scalar* gamma, co
     return scale;
   }
 }
+
+/// The gradient for a normalised row x: dx is written, dgamma and dbeta are added to. Each of the
+/// three may be null.
+template <class Scalar>
+void norm_row_backward(const Scalar* x, const Scalar* gamma, Scalar scale, const Scalar* dy,
+                       Scalar* dx, Scalar* dgamma, Scalar* dbeta, Index n) {
+  if constexpr (std::is_same_v<Scalar, float>) {
+    active_kernels().norm_row_backward(x, gamma, scale, dy, dx, dgamma, dbeta, n);
+  } else {
+    Scalar mean = 0;
+    for (Index j = 0; j < n; ++j) mean += x[j];
+    mean /= static_cast<Scalar>(n);
+    Scalar mean_g = 0;         // of g = dy gamma
+    Scalar mean_g_normal = 0;  // of g times the normalised x
+    for (Index j = 0; j < n; ++j) {
+      mean_g += dy[j] * gamma[j];
+      mean_g_normal += dy[j] * gamma[j] * (x[j] - mean) * scale;
+    }
+    mean_g /= static_cast<Scalar>(n);
+    mean_g_normal /= static_cast<Scalar>(n);
+    for (Index j = 0; j < n; ++j) {
+      const Scalar normal = (x[j] - mean) * scale;
+      if (dgamma != nullptr) dgamma[j] += dy[j] * normal;
+      if (dbeta != nullptr) dbeta[j] += dy[j];
+      if (dx != nullptr) dx[j] = scale * (dy[j] * gamma[j] - mean_g - normal * mean_g_normal);
+    }
+  }
+}
+
 }  // namespace detail
 
 /// y = norm(x + residual). `residual` may be empty; `sum` (x + residual) and `inverse_deviation`
@@ -64,40 +94,25 @@ template <class Scalar>
 void layer_norm_backward(ThreadPool& pool, MatrixView<const Scalar> x, const Scalar* gamma,
                          const Scalar* inverse_deviation, MatrixView<const Scalar> dy,
                          MatrixView<Scalar> dx, Scalar* dgamma, Scalar* dbeta) {
+  // Each block of rows has sums of its own, so that the threads do not matter.
+  constexpr Index block = 64;
   const Index n = x.cols;
-  const auto mean_of = [n](const Scalar* row) {
-    Scalar mean = 0;
-    for (Index j = 0; j < n; ++j) mean += row[j];
-    return mean / static_cast<Scalar>(n);
-  };
-  if (dx.data != nullptr) {
-    parallel_for(pool, x.rows, detail::norm_grain, [&](Index begin, Index end) {
-      for (Index i = begin; i < end; ++i) {
-        const Scalar mean = mean_of(x.row(i));
-        const Scalar scale = inverse_deviation[i];
-        Scalar mean_g = 0;         // of g = dy gamma
-        Scalar mean_g_normal = 0;  // of g times the normalised x
-        for (Index j = 0; j < n; ++j) {
-          const Scalar g = dy.row(i)[j] * gamma[j];
-          mean_g += g;
-          mean_g_normal += g * (x.row(i)[j] - mean) * scale;
-        }
-        mean_g /= static_cast<Scalar>(n);
-        mean_g_normal /= static_cast<Scalar>(n);
-        for (Index j = 0; j < n; ++j) {
-          const Scalar normal = (x.row(i)[j] - mean) * scale;
-          dx.row(i)[j] = scale * (dy.row(i)[j] * gamma[j] - mean_g - normal * mean_g_normal);
-        }
-      }
-    });
-  }
-  for (Index i = 0; i < x.rows; ++i) {
-    const Scalar mean = dgamma == nullptr ? Scalar(0) : mean_of(x.row(i));
+  const Index blocks = (x.rows + block - 1) / block;
+  Scalar* const sums = detail::scratch<Scalar, detail::Scratch::rows>(blocks * 2 * n);
+  std::fill_n(sums, blocks * 2 * n, Scalar(0));
+  parallel_for(pool, x.rows, block, [&](Index begin, Index end) {
+    Scalar* const gamma_sum = sums + begin / block * 2 * n;
+    for (Index i = begin; i < end; ++i) {
+      detail::norm_row_backward(x.row(i), gamma, inverse_deviation[i], dy.row(i),
+                                dx.data == nullptr ? nullptr : dx.row(i),
+                                dgamma == nullptr ? nullptr : gamma_sum,
+                                dbeta == nullptr ? nullptr : gamma_sum + n, n);
+    }
+  });
+  for (Index i = 0; i < blocks; ++i) {
     for (Index j = 0; j < n; ++j) {
-      if (dgamma != nullptr) {
-        dgamma[j] += dy.row(i)[j] * (x.row(i)[j] - mean) * inverse_deviation[i];
-      }
-      if (dbeta != nullptr) dbeta[j] += dy.row(i)[j];
+      if (dgamma != nullptr) dgamma[j] += sums[2 * i * n + j];
+      if (dbeta != nullptr) dbeta[j] += sums[(2 * i + 1) * n + j];
     }
   }
 }

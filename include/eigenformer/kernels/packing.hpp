@@ -84,16 +84,27 @@ struct Strided {
     }
     for (Index p = 0; p < k; p += group, out += width) {
       const float* const row = begin + p * along;
-      if (group == 2) {
+      if (group == 2)
         active_kernels().pair_rows(row, p + 1 < k ? row + along : nullptr, there, out);
-      } else if (there == panel_columns) {  // sizes that the compiler knows
-        __builtin_memcpy(out, row, panel_columns * sizeof(Word));
-      } else if (there == 8) {
-        __builtin_memcpy(out, row, 8 * sizeof(Word));
-      } else {
-        __builtin_memcpy(out, row, static_cast<std::size_t>(there) * sizeof(Word));
-      }
+      else
+        copy(row, there, out);
       std::fill(out + there, out + width, Word{0});
+    }
+  }
+
+  /// Packs strips begin .. end of a left operand of floats whose vectors follow each other: for
+  /// each k some strips, so that memory is read by whole lines.
+  void pack_strips(Index rows, Index begin, Index end, Word* out) const noexcept {
+    constexpr Index at_once = 8;
+    for (Index first = begin; first < end; first += at_once) {
+      for (Index p = 0; p < k; ++p) {
+        for (Index strip = first; strip < std::min(end, first + at_once); ++strip) {
+          const Index there = from(strip * rows, rows);
+          Word* const to = out + (strip * k + p) * rows;
+          copy(data + strip * rows + p * along, there, to);
+          std::fill(to + there, to + rows, Word{0});
+        }
+      }
     }
   }
 
@@ -135,6 +146,15 @@ struct Strided {
   }
 
  private:
+  static void copy(const float* numbers, Index n, Word* out) noexcept {
+    switch (n) {  // sizes that the compiler knows
+      case panel_columns: __builtin_memcpy(out, numbers, panel_columns * sizeof(Word)); break;
+      case 8: __builtin_memcpy(out, numbers, 8 * sizeof(Word)); break;
+      case 6: __builtin_memcpy(out, numbers, 6 * sizeof(Word)); break;
+      default: __builtin_memcpy(out, numbers, static_cast<std::size_t>(n) * sizeof(Word));
+    }
+  }
+
   struct Rows {
     const Word* words;
     Index stride;
@@ -311,6 +331,7 @@ void on_ranges(ThreadPool* pool, Index n, Index grain, Function&& f) {
   const Index size = strip_size(how, divided_up(from.k, how.group));
   Word* const words = scratch<Word, Scratch::left>(strips * size);
   on_ranges(pool, strips, 8, [&](Index begin, Index end) {
+    if (from.across == 1 && how.group == 1) return from.pack_strips(how.rows, begin, end, words);
     for (Index strip = begin; strip < end; ++strip) {
       from.pack_strip(how, strip * how.rows, words + strip * size);
     }

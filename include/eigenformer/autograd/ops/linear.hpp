@@ -40,10 +40,8 @@ template <class Scalar>
       Tensor<Scalar> dz = dy;  // [..., out]
       if (z.defined()) {
         dz = bx.empty<Scalar>(dy.shape());
-        for (Index i = 0; i < dy.row_count(); ++i) {  // dy may be a view with gaps
-          kernels::activate_backward(activation, z.view().row(i), dy.view().row(i),
-                                     dz.view().row(i), dy.cols());
-        }
+        kernels::activate_rows_backward<Scalar>(bx.threads(), activation, z.view(), dy.view(),
+                                                dz.view());
       }
       if (pass.wants(x)) {
         const auto [dx, add] = pass.target(x);
@@ -56,7 +54,7 @@ template <class Scalar>
                               dweight, add, precision);
       }
       if (pass.wants(bias)) {
-        kernels::add_column_sums<Scalar>(dz.view(), pass.accumulator(bias).data());
+        kernels::add_column_sums<Scalar>(bx.threads(), dz.view(), pass.accumulator(bias).data());
       }
     });
   }

@@ -47,10 +47,8 @@ template <class Scalar>
   if (Tape<Scalar>* tape = tracking<Scalar>(cx, x)) {
     tape->record(cx, y, [x, activation](auto& pass, const Tensor<Scalar>& dy) {
       Tensor<Scalar> dx = pass.context().template empty<Scalar>(dy.shape());
-      for (Index i = 0; i < x.row_count(); ++i) {
-        kernels::activate_backward(activation, x.view().row(i), dy.view().row(i), dx.view().row(i),
-                                   x.cols());
-      }
+      kernels::activate_rows_backward<Scalar>(pass.context().threads(), activation, x.view(),
+                                              dy.view(), dx.view());
       pass.add(x, std::move(dx));
     });
   }
@@ -67,9 +65,11 @@ template <class Scalar>
   const kernels::DropoutPattern pattern = cx.dropout->next(probability);
   const auto apply = [pattern](Context& context, const Tensor<Scalar>& in) {
     Tensor<Scalar> out = context.template empty<Scalar>(in.shape());
-    for (Index i = 0; i < in.row_count(); ++i) {
-      pattern.apply(in.view().row(i), out.view().row(i), in.cols(), i * in.cols());
-    }
+    parallel_for(context.threads(), in.row_count(), 16, [&](Index begin, Index end) {
+      for (Index i = begin; i < end; ++i) {
+        pattern.apply(in.view().row(i), out.view().row(i), in.cols(), i * in.cols());
+      }
+    });
     return out;
   };
   Tensor<Scalar> y = apply(cx, x);

@@ -148,6 +148,9 @@ struct Kernels {
   /// y = norm(x + residual) gamma + beta; returns 1 / sqrt(variance + eps).
   float (*norm_row)(const float* x, const float* residual, const float* gamma, const float* beta,
                     float eps, float* y, float* sum, Index n) noexcept;
+  /// Its gradient: writes dx, adds to dgamma and dbeta.
+  void (*norm_row_backward)(const float* x, const float* gamma, float scale, const float* dy,
+                            float* dx, float* dgamma, float* dbeta, Index n) noexcept;
 
   /// How weights of that precision are multiplied.
   [[nodiscard]] constexpr const Product& product(Precision precision) const noexcept {

@@ -167,3 +167,33 @@ inline float norm_row(const float* x, const float* residual, const float* gamma,
   for (; i < n; ++i) y[i] = (y[i] - mean) * scale * gamma[i] + beta[i];
   return scale;
 }
+
+/// The gradient of norm_row for x, which is the sum there; `scale` is what it returned. dx is
+/// written, dgamma and dbeta are added to; each of the three may be null.
+inline void norm_row_backward(const float* x, const float* gamma, float scale, const float* dy,
+                              float* dx, float* dgamma, float* dbeta, Index n) noexcept {
+  Vector sums{};
+  for (Index i = 0; i < n; i += lanes) sums += load_up_to(x + i, n - i);
+  const float mean = sum_of(sums) / static_cast<float>(n);
+  Vector gradients{};  // of g = dy gamma
+  Vector moments{};    // of g times the normalised x
+  for (Index i = 0; i < n; i += lanes) {
+    const Vector g = load_up_to(dy + i, n - i) * load_up_to(gamma + i, n - i);
+    gradients += g;
+    moments += g * ((load_up_to(x + i, n - i) - mean) * scale);
+  }
+  const float mean_g = sum_of(gradients) / static_cast<float>(n);
+  const float mean_g_normal = sum_of(moments) / static_cast<float>(n);
+  for (Index i = 0; i < n; i += lanes) {
+    const Index there = n - i;
+    const Vector d = load_up_to(dy + i, there);
+    const Vector normal = (load_up_to(x + i, there) - mean) * scale;
+    if (dgamma != nullptr)
+      store_up_to(dgamma + i, load_up_to(dgamma + i, there) + d * normal, there);
+    if (dbeta != nullptr) store_up_to(dbeta + i, load_up_to(dbeta + i, there) + d, there);
+    if (dx != nullptr) {
+      const Vector g = d * load_up_to(gamma + i, there);
+      store_up_to(dx + i, (g - mean_g - normal * mean_g_normal) * scale, there);
+    }
+  }
+}
