@@ -249,6 +249,15 @@ class Tensor {
     return result;
   }
 
+  /// Its shape and place on the tape, without the numbers: what a backward pass keeps of an input
+  /// that it does not read.
+  [[nodiscard]] Tensor place() const {
+    Tensor result;
+    result.shape_ = shape_;
+    result.position_ = position_;
+    return result;
+  }
+
   /// Overwrites the numbers in place, in every handle that shares them.
   void fill(Scalar value) {
     if (contiguous())

@@ -53,7 +53,7 @@ template <class Scalar>
   loss.fill(losses.array().sum() / counted);
   if (Tape<Scalar>* tape = tracking<Scalar>(cx, logits)) {
     tape->record(cx, loss,
-                 [logits, probabilities, counted, target, weights,
+                 [logits = logits.place(), probabilities, counted, target, weights,
                   kept = std::vector<TokenId>(labels.begin(), labels.end())](
                      auto& pass, const Tensor<Scalar>& dloss) {
                    kernels::CrossEntropyTarget<Scalar> again = target;

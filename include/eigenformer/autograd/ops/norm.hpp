@@ -40,20 +40,20 @@ template <class Scalar>
       gamma.data(), beta.data(), static_cast<Scalar>(eps), y.view(),
       keep_sum ? sum.view() : MatrixView<Scalar>{}, inverse_deviation.data());
   if (tape != nullptr) {
-    tape->record(
-        cx, y,
-        [x, residual, gamma, beta, sum, inverse_deviation](auto& pass, const Tensor<Scalar>& dy) {
-          Context& bx = pass.context();
-          Tensor<Scalar> ds;  // [..., n]
-          if (pass.wants(x) || pass.wants(residual)) ds = bx.empty<Scalar>(dy.shape());
-          kernels::layer_norm_backward<Scalar>(
-              bx.threads(), sum.view(), gamma.data(), inverse_deviation.data(), dy.view(),
-              ds.defined() ? ds.view() : MatrixView<Scalar>{},
-              pass.wants(gamma) ? pass.accumulator(gamma).data() : nullptr,
-              pass.wants(beta) ? pass.accumulator(beta).data() : nullptr);
-          pass.add(residual, ds);
-          pass.add(x, std::move(ds));
-        });
+    tape->record(cx, y,
+                 [x = x.place(), residual = residual.place(), gamma, beta = beta.place(), sum,
+                  inverse_deviation](auto& pass, const Tensor<Scalar>& dy) {
+                   Context& bx = pass.context();
+                   Tensor<Scalar> ds;  // [..., n]
+                   if (pass.wants(x) || pass.wants(residual)) ds = bx.empty<Scalar>(dy.shape());
+                   kernels::layer_norm_backward<Scalar>(
+                       bx.threads(), sum.view(), gamma.data(), inverse_deviation.data(), dy.view(),
+                       ds.defined() ? ds.view() : MatrixView<Scalar>{},
+                       pass.wants(gamma) ? pass.accumulator(gamma).data() : nullptr,
+                       pass.wants(beta) ? pass.accumulator(beta).data() : nullptr);
+                   pass.add(residual, ds);
+                   pass.add(x, std::move(ds));
+                 });
   }
   return y;
 }

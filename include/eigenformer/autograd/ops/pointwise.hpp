@@ -14,7 +14,7 @@ template <class Scalar>
   Tensor<Scalar> sum = cx.empty<Scalar>(a.shape());
   sum.array() = a.array() + b.array();
   if (Tape<Scalar>* tape = tracking<Scalar>(cx, a, b)) {
-    tape->record(cx, sum, [a, b](auto& pass, const Tensor<Scalar>& dsum) {
+    tape->record(cx, sum, [a = a.place(), b = b.place()](auto& pass, const Tensor<Scalar>& dsum) {
       pass.add(a, dsum);
       pass.add(b, dsum);
     });
@@ -28,7 +28,7 @@ template <class Scalar>
   Tensor<Scalar> y = cx.empty<Scalar>(x.shape());
   y.array() = x.array() * factor;
   if (Tape<Scalar>* tape = tracking<Scalar>(cx, x)) {
-    tape->record(cx, y, [x, factor](auto& pass, const Tensor<Scalar>& dy) {
+    tape->record(cx, y, [x = x.place(), factor](auto& pass, const Tensor<Scalar>& dy) {
       Tensor<Scalar> dx = pass.context().template empty<Scalar>(dy.shape());
       dx.array() = dy.array() * factor;
       pass.add(x, std::move(dx));
@@ -74,7 +74,7 @@ template <class Scalar>
   };
   Tensor<Scalar> y = apply(cx, x);
   if (Tape<Scalar>* tape = tracking<Scalar>(cx, x)) {
-    tape->record(cx, y, [x, apply](auto& pass, const Tensor<Scalar>& dy) {
+    tape->record(cx, y, [x = x.place(), apply](auto& pass, const Tensor<Scalar>& dy) {
       pass.add(x, apply(pass.context(), dy));
     });
   }

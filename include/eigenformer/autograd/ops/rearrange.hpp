@@ -20,7 +20,7 @@ template <class Scalar>
   }
   Tensor<Scalar> y = whole.reshape(shape);
   if (Tape<Scalar>* tape = tracking<Scalar>(cx, x)) {
-    tape->record(cx, y, [x](auto& pass, const Tensor<Scalar>& dy) {
+    tape->record(cx, y, [x = x.place()](auto& pass, const Tensor<Scalar>& dy) {
       pass.add(x, (dy.contiguous() ? dy : dy.clone()).reshape(x.shape()));
     });
   }
@@ -33,7 +33,7 @@ template <class Scalar>
                                    Index end) {
   Tensor<Scalar> y = x.detach().slice(axis, begin, end);
   if (Tape<Scalar>* tape = tracking<Scalar>(cx, x)) {
-    tape->record(cx, y, [x, axis, begin, end](auto& pass, const Tensor<Scalar>& dy) {
+    tape->record(cx, y, [x = x.place(), axis, begin, end](auto& pass, const Tensor<Scalar>& dy) {
       Tensor<Scalar> dx = pass.accumulator(x).slice(axis, begin, end);
       dx.array() += dy.array();
     });
@@ -62,7 +62,7 @@ template <class Scalar>
   }
   if (Tape<Scalar>* tape = tracking<Scalar>(cx, x)) {
     tape->record(cx, y,
-                 [x, kept = std::vector<Index>(positions.begin(), positions.end())](
+                 [x = x.place(), kept = std::vector<Index>(positions.begin(), positions.end())](
                      auto& pass, const Tensor<Scalar>& dy) {
                    Tensor<Scalar>& dx = pass.accumulator(x);
                    for (std::size_t i = 0; i < kept.size(); ++i) {
@@ -144,15 +144,16 @@ template <class Scalar>
         .copy_from(as_part(x.detach().rows(segments[at], segments[at + 1])));
   }
   if (Tape<Scalar>* tape = tracking<Scalar>(cx, x)) {
-    tape->record(cx, y,
-                 [x, part, as_part, kept = std::vector<Index>(segments.begin(), segments.end())](
-                     auto& pass, const Tensor<Scalar>& dy) {
-                   Tensor<Scalar>& dx = pass.accumulator(x);
-                   for (std::size_t i = 0; i + 1 < kept.size(); ++i) {
-                     as_part(dx.rows(kept[i], kept[i + 1])).array() +=
-                         part(dy, static_cast<Index>(i), kept[i + 1] - kept[i]).array();
-                   }
-                 });
+    tape->record(
+        cx, y,
+        [x = x.place(), part, as_part, kept = std::vector<Index>(segments.begin(), segments.end())](
+            auto& pass, const Tensor<Scalar>& dy) {
+          Tensor<Scalar>& dx = pass.accumulator(x);
+          for (std::size_t i = 0; i + 1 < kept.size(); ++i) {
+            as_part(dx.rows(kept[i], kept[i + 1])).array() +=
+                part(dy, static_cast<Index>(i), kept[i + 1] - kept[i]).array();
+          }
+        });
   }
   return y;
 }

@@ -18,7 +18,7 @@ template <class Scalar>
   Tensor<Scalar> y = cx.empty<Scalar>({});
   y.fill(x.array().sum());
   if (Tape<Scalar>* tape = tracking<Scalar>(cx, x)) {
-    tape->record(cx, y, [x](auto& pass, const Tensor<Scalar>& dy) {
+    tape->record(cx, y, [x = x.place()](auto& pass, const Tensor<Scalar>& dy) {
       pass.add(x, Tensor<Scalar>::full(x.shape(), dy.item()));
     });
   }
@@ -51,7 +51,7 @@ template <class Scalar>
   }
   if (Tape<Scalar>* tape = tracking<Scalar>(cx, x)) {
     tape->record(cx, y,
-                 [x, offsets = std::vector<Index>(segments.begin(), segments.end())](
+                 [x = x.place(), offsets = std::vector<Index>(segments.begin(), segments.end())](
                      auto& pass, const Tensor<Scalar>& dy) {
                    Tensor<Scalar>& dx = pass.accumulator(x);  // [tokens, n]
                    for (std::size_t i = 0; i + 1 < offsets.size(); ++i) {
@@ -75,7 +75,7 @@ template <class Scalar>
     }
   });
   if (Tape<Scalar>* tape = tracking<Scalar>(cx, x)) {
-    tape->record(cx, y, [x, kept = y.detach()](auto& pass, const Tensor<Scalar>& dy) {
+    tape->record(cx, y, [x = x.place(), kept = y.detach()](auto& pass, const Tensor<Scalar>& dy) {
       Tensor<Scalar> dx = pass.context().template empty<Scalar>(dy.shape());
       for (Index i = 0; i < dx.row_count(); ++i) {
         kernels::softmax_row_backward(kept.view().row(i), dy.view().row(i), dx.view().row(i),
