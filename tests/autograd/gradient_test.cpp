@@ -107,6 +107,23 @@ TEST(Gradient, AttentionOverSegmentsWithMask) {
   }
 }
 
+TEST(Gradient, SelfAttentionOfOneMatrix) {
+  const std::vector<Index> segments{0, 3, 3, 5};
+  const std::vector<std::uint8_t> mask{1, 0, 1, 1, 1};
+  const T projected = random({5, 18}, 1);
+  const auto attend = [&](Context& cx, const T& x) {
+    return ef::self_attention(cx, x, {.heads = 2, .segments = segments, .key_mask = mask});
+  };
+  expect_gradients([&](Context& cx, const Inputs& in) { return weigh(cx, attend(cx, in[0])); },
+                   {projected});
+  Context cx(1);
+  const auto part = [&](Index i) { return projected.slice(1, 6 * i, 6 * (i + 1)); };
+  const T apart = ef::scaled_dot_product_attention(
+      cx, part(0), part(1), part(2), {.heads = 2, .segments = segments, .key_mask = mask});
+  EXPECT_TRUE(attend(cx, projected).matrix() == apart.matrix());
+  EXPECT_THROW((void)ef::self_attention(cx, random({5, 16}, 1), {}), ef::ShapeError);
+}
+
 TEST(Gradient, CrossAttention) {
   const std::vector<Index> queries{0, 1, 3};
   const std::vector<Index> keys{0, 4, 6};
