@@ -17,7 +17,7 @@ import random
 
 os.environ["RUST_BACKTRACE"] = "0"
 
-from tokenizers import AddedToken, Tokenizer, __version__, decoders, models, pre_tokenizers, processors
+from tokenizers import AddedToken, Tokenizer, __version__, decoders, models, normalizers, pre_tokenizers, processors
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 FIXTURES = ROOT / "tests/fixtures/tokenizers"
@@ -267,6 +267,40 @@ def toy(number):
             "decoder": {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True, "use_regex": True} if chance(.7) else None, "model": model}
 
 
+def bert_toy(number):
+    """A small WordPiece model between BERT's stages, with every option somewhere."""
+    rng = random.Random(1000 + number)
+
+    def chance(p=.5):
+        return rng.random() < p
+
+    vocab = {name: i for i, name in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"])}
+    prefix = "##" if number < 4 else "@"
+    letters = [c for c in "abcdefghijlmnorstuwxyzABCHé0123日本\u1112\u1161י'.,!?" if chance(.9)]
+    words = ["the", "Hello", "hello", "world", "ab", "abc", "low", "er", "new", "x" * 40, "do", "not", "n't", "é", "e"]
+    pieces = letters + [w for w in words if chance(.7)] + ["".join(rng.choice(letters) for _ in range(rng.randrange(2, 4))) for _ in range(60)]
+    for piece in pieces:
+        for form in (piece, prefix + piece):
+            if chance(.8):
+                vocab.setdefault(form, len(vocab))
+    normalizer = [{"lowercase": True, "strip_accents": None}, {"lowercase": False, "strip_accents": None}, {"lowercase": True, "strip_accents": False},
+                  {"lowercase": False, "strip_accents": True}, {"lowercase": True, "strip_accents": None}, {"lowercase": True, "strip_accents": True}][number]
+    added = [{"id": vocab[name], "content": name, "single_word": False, "lstrip": chance(.3), "rstrip": chance(.3), "normalized": False, "special": True}
+             for name in ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]]
+    for name in ["<mask>", "Hello", "É", "日本", " a"]:
+        if chance():
+            used = [token["id"] for token in added if token["id"] >= len(vocab)]
+            added.append({"id": vocab.get(name, len(vocab) + len(used)), "content": name, "single_word": chance(.3), "lstrip": chance(.3), "rstrip": chance(.3),
+                          "normalized": chance(.7), "special": chance(.3)})
+    return {"version": "1.0", "truncation": None, "padding": None, "added_tokens": added,
+            "normalizer": {"type": "BertNormalizer", "clean_text": number % 3 != 2, "handle_chinese_chars": number % 4 != 3} | normalizer,
+            "pre_tokenizer": {"type": "BertPreTokenizer"},
+            "post_processor": {"type": "BertProcessing", "sep": ["[SEP]", 3], "cls": ["[CLS]", 2]},
+            "decoder": {"type": "WordPiece", "prefix": prefix, "cleanup": number % 2 == 0},
+            "model": {"type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": prefix, "max_input_chars_per_word": [100, 100, 7, 30, 3, 0][number],
+                      "vocab": vocab}}
+
+
 # ---- cases kept in full ----
 
 def readable_cases():
@@ -345,6 +379,18 @@ def gpt2(folder):
     return tokenizer
 
 
+def bert(folder, lowercase):
+    """What transformers makes of BERT's vocab.txt."""
+    vocab = {token: number for number, token in enumerate((folder / "vocab.txt").read_text(encoding="utf-8").splitlines())}
+    tokenizer = Tokenizer(models.WordPiece(vocab, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=lowercase)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.post_processor = processors.BertProcessing(("[SEP]", vocab["[SEP]"]), ("[CLS]", vocab["[CLS]"]))
+    tokenizer.decoder = decoders.WordPiece()
+    tokenizer.add_special_tokens(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"])
+    return tokenizer
+
+
 def shared_lines(data):
     """Name and texts of each real text; a pair for question and context."""
     for name in ("text/wikitext-2-valid.txt", "text/tinyshakespeare.txt", "sst2/train.tsv", "sst2/dev.tsv", "stsb/train.tsv", "stsb/dev.tsv", "rte/train.tsv",
@@ -395,7 +441,7 @@ def main():
     assert __version__ == "0.22.2", "the fixtures are what tokenizers 0.22.2 does"
     FIXTURES.mkdir(parents=True, exist_ok=True)
     small = Tokenizer.from_file(str(MODEL))
-    toys = {f"toy{n}": toy(n) for n in range(18)}
+    toys = {f"toy{n}": toy(n) for n in range(18)} | {f"bert{n}": bert_toy(n) for n in range(6)}
     tokenizers = {"model": small} | {name: Tokenizer.from_str(json.dumps(document)) for name, document in toys.items()}
     if args.show:
         name, number = args.show[0], int(args.show[1])
@@ -412,11 +458,12 @@ def main():
     cases = {name: [digest(run(tokenizer, Random(n).case())) for n in range(RANDOM_CASES if name == "model" else TOY_CASES)]
              for name, tokenizer in tokenizers.items()}
     write("digests.json", {"model_file": fnv.hex(), "pieces": PIECES, "letters": LETTERS, "random": cases, "invalid": invalid,
-                           "unicode": unicode_digests(small), "strip": strip_digests(strip_tokenizer())})
+                           "unicode": {name: unicode_digests(tokenizers[name]) for name in ("model", "bert0", "bert2", "bert3")}, "strip": strip_digests(strip_tokenizer())})
     write("cases.json", [{"case": case, "result": run(small, case)} for case in readable_cases()])
     if args.shared:
         made = {}
-        named = {"roberta-base": Tokenizer.from_file(str(args.shared / "roberta-base/tokenizer.json")), "gpt2": gpt2(args.shared / "gpt2")}
+        named = {"roberta-base": Tokenizer.from_file(str(args.shared / "roberta-base/tokenizer.json")), "gpt2": gpt2(args.shared / "gpt2"),
+                 "bert-base-uncased": bert(args.shared / "bert-base-uncased", True), "bert-base-cased": bert(args.shared / "bert-base-cased", False)}
         for file, texts in shared_lines(args.shared):
             made[file] = {name: shared_digests(tokenizer, texts) for name, tokenizer in named.items()}
         write("shared_data.json", made)

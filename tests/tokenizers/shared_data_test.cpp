@@ -42,6 +42,14 @@ const Tokenizer& gpt2() {
   return tokenizer;
 }
 
+/// From vocab.txt; the published tokenizer_config.json is not among the data.
+Tokenizer bert(const std::string& name, bool lower) {
+  const TemporaryFolder folder;
+  write_file(folder.path() + "/vocab.txt", read_file(data + "/" + name + "/vocab.txt"));
+  if (!lower) write_file(folder.path() + "/tokenizer_config.json", R"({"do_lower_case": false})");
+  return Tokenizer::from_pretrained(folder.path());
+}
+
 TEST_F(SharedData, PublishedVectors) {
   const auto ids = [](std::string_view text) { return roberta().encode(text).ids; };
   EXPECT_EQ(ids("Hello world!"), (Ids{0, 31414, 232, 328, 2}));
@@ -148,12 +156,16 @@ void compare_texts(const Tokenizer& tokenizer, const std::string& name, const Te
 TEST_F(SharedData, EveryLineAsTheReference) {
   const Json fixture = read_json(EIGENFORMER_FIXTURES "/tokenizers/shared_data.json");
   ASSERT_EQ(fixture.size(), 16U);
+  const Tokenizer uncased = bert("bert-base-uncased", true);
+  const Tokenizer cased = bert("bert-base-cased", false);
   std::size_t compared = 0;
   for (const auto& [name, expected] : fixture.items()) {
     const Texts texts = read_texts(name);
     compared += texts.texts.size();
     compare_texts(roberta(), "roberta-base, " + name, texts, expected["roberta-base"]);
     compare_texts(gpt2(), "gpt2, " + name, texts, expected["gpt2"]);
+    compare_texts(uncased, "bert-base-uncased, " + name, texts, expected["bert-base-uncased"]);
+    compare_texts(cased, "bert-base-cased, " + name, texts, expected["bert-base-cased"]);
   }
   RecordProperty("texts", static_cast<int>(compared));
 }

@@ -278,13 +278,14 @@ TEST(Tokenizer, TruncationThatCannotBeDone) {
 
 TEST(Tokenizer, RefusesStagesByName) {
   const std::pair<const char*, const char*> stages[] = {
-      {"normalizer", R"({"type": "BertNormalizer"})"},
+      {"normalizer", R"({"type": "NFKC"})"},
       {"normalizer", R"({"type": "Sequence", "normalizers": []})"},
       {"pre_tokenizer", R"({"type": "Split", "pattern": {"Regex": "x"}})"},
       {"pre_tokenizer", R"({"type": "Sequence", "pretokenizers": [{"type": "Whitespace"}]})"},
       {"post_processor", R"({"type": "SomeProcessing"})"},
-      {"decoder", R"({"type": "WordPiece"})"},
-      {"model", R"({"type": "WordPiece", "vocab": {}})"},
+      {"pre_tokenizer", R"({"type": "Sequence", "pretokenizers": [{"type": "BertPreTokenizer"},
+                                                                   {"type": "ByteLevel"}]})"},
+      {"decoder", R"({"type": "Metaspace"})"},
       {"model", R"({"type": "Unigram", "vocab": []})"},
       {"model", R"({"vocab": {}})"},
       {"model", R"({"type": "BPE", "vocab": {}, "merges": [], "dropout": 0.1})"},
@@ -297,8 +298,57 @@ TEST(Tokenizer, RefusesStagesByName) {
     EXPECT_EQ(message.substr(0, 5), "toy: ") << key << " " << stage;
   }
   Json document = toy_document();
-  document["normalizer"] = {{"type", "BertNormalizer"}};
-  EXPECT_NE(refusal<ConfigError>(document).find("BertNormalizer"), std::string::npos);
+  document["normalizer"] = {{"type", "Prepend"}};
+  EXPECT_NE(refusal<ConfigError>(document).find("Prepend"), std::string::npos);
+}
+
+TEST(WordPiece, RefusesWhatItCannotUse) {
+  Json document = toy_document();
+  const auto refused = [&](const char* model) {
+    document["model"] = parse_json(model, "model");
+    return refusal<FormatError>(document);
+  };
+  EXPECT_NE(refused(R"({"type": "WordPiece", "vocab": {"a": 0}})").find("[UNK]"),
+            std::string::npos);
+  EXPECT_NE(refused(R"({"type": "WordPiece"})").find("vocab"), std::string::npos);
+  EXPECT_NE(refused(R"({"type": "WordPiece", "vocab": {"[UNK]": 0},
+                        "max_input_chars_per_word": -1})")
+                .find("max_input_chars_per_word"),
+            std::string::npos);
+}
+
+/// The vectors of HF's tests for BERT (tests/models/bert/test_tokenization_bert.py).
+TEST(WordPiece, VocabularyOfLines) {
+  const tests::TemporaryFolder folder;
+  const std::string path = folder.path() + "/vocab.txt";
+  write_file(path,
+             "[UNK]\n[CLS]\n[SEP]\nwant\r\n##want\n##ed\nwa\nun\nrunn\n##ing\n,\nlow\nlowest\n");
+  const Tokenizer tokenizer = Tokenizer::from_pretrained(folder.path());
+  EXPECT_EQ(tokenizer.encode("UNwant\u00E9d,running", {.add_special_tokens = false}).ids,
+            (Ids{7, 4, 5, 10, 8, 9}));
+  EXPECT_EQ(tokenizer.encode("unwantedX running", {.add_special_tokens = false}).ids,
+            (Ids{0, 8, 9}));
+  EXPECT_TRUE(tokenizer.encode("\u00AD", {.add_special_tokens = false}).ids.empty());
+  const Encoding pair = tokenizer.encode("low", "lowest");
+  EXPECT_EQ(pair.ids, (Ids{1, 11, 2, 12, 2}));
+  EXPECT_EQ(pair.type_ids, (Ids{0, 0, 0, 1, 1}));
+  EXPECT_EQ(tokenizer.decode({7, 4, 5, 10, 8, 9}), "unwanted, running");
+  EXPECT_EQ(tokenizer.cls_token_id(), 1);
+  EXPECT_EQ(tokenizer.unk_token_id(), 0);
+
+  const std::string config = folder.path() + "/tokenizer_config.json";
+  write_file(config, R"({"do_lower_case": false})");
+  EXPECT_EQ(Tokenizer::from_pretrained(folder.path()).encode("Low low").ids, (Ids{1, 0, 11, 2}));
+  write_file(config, R"({"do_basic_tokenize": false})");
+  EXPECT_THROW((void)Tokenizer::from_pretrained(folder.path()), ConfigError);
+  write_file(config, "{}");
+  write_file(path, "[UNK]\n[CLS]\n[SEP]\na\na\n");
+  try {
+    (void)Tokenizer::from_pretrained(folder.path());
+    FAIL() << "a token that appears twice was taken";
+  } catch (const FormatError& problem) {
+    EXPECT_NE(std::string(problem.what()).find("line 5"), std::string::npos) << problem.what();
+  }
 }
 
 TEST(Tokenizer, RefusesBrokenEntries) {
@@ -363,7 +413,8 @@ TEST(Tokenizer, RefusesBrokenFolders) {
     if (at != std::string::npos) message.replace(at, folder.path().size(), "DIR");
     return message;
   };
-  EXPECT_EQ(refused(), "DIR: has neither tokenizer.json nor vocab.json with merges.txt");
+  EXPECT_EQ(refused(),
+            "DIR: has neither tokenizer.json, vocab.json with merges.txt, nor vocab.txt");
   const std::string vocabulary = R"({"<s>": 0, "</s>": 1, "a": 2, "b": 3, "ab": 4, "<mask>": 5})";
   write_file(folder.path() + "/vocab.json", vocabulary);
   EXPECT_NE(refused().find("DIR/merges.txt: cannot be opened"), std::string::npos);

@@ -23,6 +23,7 @@ class Decoder {
 
   /// Appends one token to what will be the text.
   void append(std::string& bytes, std::string_view token, bool first) const {
+    if (word_piece_) return append_word_piece(bytes, token, first);
     if (!byte_level_) {
       if (!first) bytes += ' ';
       bytes += token;
@@ -55,11 +56,40 @@ class Decoder {
                          ": decoder Sequence is supported with exactly one decoder");
       return add(parts->front(), source);
     }
-    check<ConfigError>(type == "ByteLevel", source, ": decoder '", type, "' is not supported");
-    byte_level_ = true;
+    word_piece_ = type == "WordPiece";
+    byte_level_ = type == "ByteLevel";
+    check<ConfigError>(word_piece_ || byte_level_, source, ": decoder '", type,
+                       "' is not supported");
+    if (word_piece_) {
+      prefix_ = json_text(stage, "prefix", source).value_or("##");
+      cleanup_ = json_flag(stage, "cleanup", true, source);
+    }
+  }
+
+  /// Mirrors tokenizers/src/decoders/wordpiece.rs, which cleans each token up by itself.
+  void append_word_piece(std::string& bytes, std::string_view token, bool first) const {
+    std::string piece(token);
+    if (!first && token.starts_with(prefix_))
+      piece.erase(0, prefix_.size());
+    else if (!first)
+      piece.insert(0, 1, ' ');
+    static constexpr std::string_view replacements[][2] = {
+        {" .", "."},   {" ?", "?"},     {" !", "!"},    {" ,", ","},
+        {" ' ", "'"},  {" n't", "n't"}, {" 'm", "'m"},  {" do not", " don't"},
+        {" 's", "'s"}, {" 've", "'ve"}, {" 're", "'re"}};
+    for (const auto& [from, to] : replacements) {
+      for (std::size_t at = 0; cleanup_ && (at = piece.find(from, at)) != piece.npos;) {
+        piece.replace(at, from.size(), to);
+        at += to.size();
+      }
+    }
+    bytes += piece;
   }
 
   bool byte_level_ = false;
+  bool word_piece_ = false;
+  std::string prefix_;
+  bool cleanup_ = false;
 };
 
 }  // namespace eigenformer::detail

@@ -83,11 +83,18 @@ class Pipeline {
     const bool as_text = specials_are_text;
     added_.split(out.text, false, as_text, [&](std::size_t outer, std::size_t end, auto number) {
       if (number != AddedTokens::none) return add_token(outer, end, number);
-      const std::string_view between = out.text.substr(outer, end - outer);
-      added_.split(between, true, as_text, [&](std::size_t from, std::size_t to, auto inner) {
-        if (inner != AddedTokens::none) return add_token(outer + from, outer + to, inner);
-        word = tokenize_piece({between.substr(from, to - from), outer + from, nullptr}, memory, out,
-                              word);
+      PieceText between{out.text.substr(outer, end - outer), outer, nullptr};
+      AlignedText normalized;
+      if (!normalizer_.empty()) {
+        normalized = normalizer_(between.text, outer);
+        between = {normalized.text, 0, normalized.spans.data()};
+      }
+      added_.split(between.text, true, as_text, [&](std::size_t from, std::size_t to, auto inner) {
+        if (inner != AddedTokens::none) {
+          const ByteSpan span = between.whole(from, to);
+          return add_token(span.begin, span.end, inner);
+        }
+        word = tokenize_piece(between.part(from, to), memory, out, word);
       });
     });
   }
@@ -129,6 +136,11 @@ class Pipeline {
     std::size_t base;
     const ByteSpan* spans;
 
+    /// Bytes begin..end of the piece.
+    [[nodiscard]] PieceText part(std::size_t begin, std::size_t end) const noexcept {
+      return {text.substr(begin, end - begin), base + begin,
+              spans == nullptr ? nullptr : spans + begin};
+    }
     /// The bytes of the text that bytes begin..end of the piece, whole characters, stand for.
     [[nodiscard]] ByteSpan whole(std::size_t begin, std::size_t end) const noexcept {
       if (spans != nullptr) return {spans[begin].begin, spans[end - 1].end};
@@ -172,7 +184,8 @@ class Pipeline {
       const auto at = static_cast<std::size_t>(token.id);
       if (at >= added_at_.size()) added_at_.resize(at + 1, -1);
       added_at_[at] = static_cast<std::int32_t>(added_.all().size());
-      const std::string pattern = token.content;
+      const bool changed = token.normalized && !normalizer_.empty();
+      const std::string pattern = changed ? normalizer_(token.content, 0).text : token.content;
       added_.add(std::move(token), pattern);
     }
     std::sort(contents.begin(), contents.end());

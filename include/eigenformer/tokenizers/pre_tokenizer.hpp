@@ -7,6 +7,7 @@
 #include "eigenformer/io/json.hpp"
 #include "eigenformer/tokenizers/byte_level.hpp"
 #include "eigenformer/tokenizers/json_fields.hpp"
+#include "eigenformer/tokenizers/unicode_bert.hpp"
 
 namespace eigenformer::detail {
 
@@ -30,6 +31,8 @@ class PreTokenizer {
   void split(std::string_view text, Emit&& emit) const {
     if (use_regex_) {
       byte_level_splitter_(text, emit);
+    } else if (bert_) {
+      split_bert(text, emit);
     } else {
       emit(std::size_t{0}, text.size());
     }
@@ -45,15 +48,41 @@ class PreTokenizer {
       for (const Json& part : *parts) add(part, source);
       return;
     }
-    check<ConfigError>(type == "ByteLevel", source, ": pre_tokenizer '", type,
-                       "' is not supported");
-    check<ConfigError>(!byte_level_, source, ": pre_tokenizer 'ByteLevel' appears twice");
+    check<ConfigError>(type == "ByteLevel" || type == "BertPreTokenizer", source,
+                       ": pre_tokenizer '", type, "' is not supported");
+    check<ConfigError>(!byte_level_ && !bert_, source, ": pre_tokenizer '", type,
+                       "' after another one is not supported");
+    bert_ = type == "BertPreTokenizer";
+    if (bert_) return;
     byte_level_ = true;
     add_prefix_space_ = json_flag(stage, "add_prefix_space", true, source);
     use_regex_ = json_flag(stage, "use_regex", true, source);
   }
 
+  /// Parts words by white space, and makes each punctuation character a word.
+  template <class Emit>
+  static void split_bert(std::string_view text, Emit&& emit) {
+    std::size_t begin = 0;
+    const auto end_word = [&](std::size_t end) {
+      if (begin < end) emit(begin, end);
+    };
+    for (std::size_t at = 0; at < text.size();) {
+      const Utf8Char next = decode_utf8(text.data() + at);
+      const std::size_t end = at + next.size;
+      const std::uint32_t kind = bert_kind(next.point);
+      if ((kind & (bert_white | bert_punctuation)) != 0) {
+        end_word(at);
+        begin = at;
+        if ((kind & bert_punctuation) != 0) end_word(end);
+        begin = end;
+      }
+      at = end;
+    }
+    end_word(text.size());
+  }
+
   ByteLevelSplitter byte_level_splitter_;
+  bool bert_ = false;
   bool byte_level_ = false;
   bool add_prefix_space_ = false;
   bool use_regex_ = false;

@@ -40,22 +40,24 @@ using TextPair = std::pair<std::string_view, std::string_view>;
 /// are ordinary.
 class Tokenizer {
  public:
-  /// Reads `tokenizer.json`, or else `vocab.json` and `merges.txt`, from a folder. What the files
-  /// ask for and this library does not have is a ConfigError with its name; entries that break the
-  /// format are a FormatError; a file that cannot be read is an IoError.
+  /// Reads `tokenizer.json`, or else `vocab.json` and `merges.txt`, or else BERT's `vocab.txt`,
+  /// from a folder. What the files ask for and this library does not have is a ConfigError with its
+  /// name; entries that break the format are a FormatError; a file that cannot be read is an
+  /// IoError.
   [[nodiscard]] static Tokenizer from_pretrained(const std::string& folder) {
     const FolderLock lock(folder, FolderLock::For::reading);
     const std::string path = current_file(folder, "tokenizer.json");
     const bool one_file = exists(path);
-    check<IoError>(one_file || exists(folder + "/vocab.json"), folder,
-                   ": has neither tokenizer.json nor vocab.json with merges.txt");
+    const bool lines = !exists(folder + "/vocab.json");
+    check<IoError>(one_file || !lines || exists(folder + "/vocab.txt"), folder,
+                   ": has neither tokenizer.json, vocab.json with merges.txt, nor vocab.txt");
     Tokenizer made;
     if (one_file) {
       made.document_ = read_file(path);
       made.read(path);
     } else {
       made.document_ = detail::tokenizer_json_of_vocabulary(folder).dump();
-      made.read(folder + "/vocab.json, merges.txt");
+      made.read(folder + (lines ? "/vocab.txt" : "/vocab.json, merges.txt"));
     }
     const std::string source = folder + "/tokenizer_config.json";
     const Json config = detail::read_object_if_there(source);

@@ -1,5 +1,5 @@
-// The files of a tokenizer: tokenizer.json as it is, or vocab.json and merges.txt with their
-// companions, put into the form of tokenizer.json.
+// The files of a tokenizer: tokenizer.json as it is, or vocab.json and merges.txt, or vocab.txt,
+// with their companions, put into the form of tokenizer.json.
 #pragma once
 
 #include <algorithm>
@@ -19,6 +19,7 @@
 #include "eigenformer/tokenizers/bpe.hpp"
 #include "eigenformer/tokenizers/json_fields.hpp"
 #include "eigenformer/tokenizers/tokenizer_json.hpp"
+#include "eigenformer/tokenizers/wordpiece.hpp"
 
 namespace eigenformer::detail {
 
@@ -75,6 +76,23 @@ inline constexpr std::array<std::array<const char*, 3>, 7> usual_special_names =
   return length >= 1 && length < 1e9 ? std::optional(static_cast<Index>(length)) : std::nullopt;
 }
 
+[[nodiscard]] inline std::shared_ptr<const TokenModel> read_wordpiece(TokenizerJson& document,
+                                                                      const Json& model,
+                                                                      const std::string& source) {
+  check<FormatError>(document.has_vocabulary, source, ": model WordPiece needs an object 'vocab'");
+  WordPieceOptions options;
+  if (auto text = json_text(model, "unk_token", source)) options.unk_token = *std::move(text);
+  if (auto text = json_text(model, "continuing_subword_prefix", source)) {
+    options.continuing_subword_prefix = *std::move(text);
+  }
+  if (const auto most = model.find("max_input_chars_per_word"); most != model.end()) {
+    check<FormatError>(most->is_number_unsigned(), source,
+                       ": 'max_input_chars_per_word' must be a whole number, not ", most->dump());
+    options.max_input_chars_per_word = most->get<std::size_t>();
+  }
+  return std::make_shared<WordPiece>(std::move(document.vocabulary), std::move(options), source);
+}
+
 /// The model stage of tokenizer.json. Throws ConfigError for a model that is not supported, by its
 /// name, and FormatError for entries that break the format.
 [[nodiscard]] inline std::shared_ptr<const TokenModel> read_model(TokenizerJson& document,
@@ -83,8 +101,12 @@ inline constexpr std::array<std::array<const char*, 3>, 7> usual_special_names =
   const Json& model = json_stage(document.rest, "model");
   check<FormatError>(model.is_object(), source, ": 'model' must be an object");
   const std::optional<std::string> type = json_text(model, "type", source);
-  check<ConfigError>(type.value_or(model.contains("merges") ? "BPE" : "without a type") == "BPE",
-                     source, ": model '", type.value_or("without a type"), "' is not supported");
+  const std::string inferred = model.contains("merges")                     ? "BPE"
+                               : model.contains("max_input_chars_per_word") ? "WordPiece"
+                                                                            : "without a type";
+  if (type.value_or(inferred) == "WordPiece") return read_wordpiece(document, model, source);
+  check<ConfigError>(type.value_or(inferred) == "BPE", source, ": model '",
+                     type.value_or("without a type"), "' is not supported");
   check<FormatError>(document.has_vocabulary && document.has_merges, source,
                      ": model BPE needs an object 'vocab' and an array 'merges'");
   const auto dropout = model.find("dropout");
@@ -144,11 +166,52 @@ inline constexpr std::array<std::array<const char*, 3>, 7> usual_special_names =
   return merges;
 }
 
+/// The lines of vocab.txt, token by token, with their numbers. Throws FormatError.
+[[nodiscard]] inline Json vocabulary_of_lines(const std::string& path) {
+  const std::string text = read_file(path);
+  check<FormatError>(valid_prefix(text) == text.size(), path, ": is not valid UTF-8 at byte ",
+                     valid_prefix(text));
+  Json::object_t vocabulary;
+  Index number = 0;
+  for (std::size_t begin = 0; begin < text.size(); ++number) {
+    const std::size_t newline = std::min(text.find('\n', begin), text.size());
+    std::string_view line = std::string_view(text).substr(begin, newline - begin);
+    begin = newline + 1;
+    if (!line.empty() && line.back() == '\r') line.remove_suffix(1);
+    check<FormatError>(vocabulary.emplace(line, number).second, path, ": line ", number + 1,
+                       ": token '", line, "' appears twice");
+  }
+  return vocabulary;
+}
+
+/// The stages of tokenizer.json, but for added tokens, as they are for BERT's vocab.txt.
+[[nodiscard]] inline Json bert_stages(Json vocabulary, const Json& config,
+                                      const std::string& config_path, const Json& cls,
+                                      const Json& sep, const std::string& unk) {
+  const Json nothing = Json::object();
+  const Json& asked = config.is_object() ? config : nothing;
+  check<ConfigError>(json_flag(asked, "do_basic_tokenize", true, config_path), config_path,
+                     ": do_basic_tokenize false is not supported");
+  Json normalizer = {
+      {"type", "BertNormalizer"},
+      {"clean_text", true},
+      {"handle_chinese_chars", json_flag(asked, "tokenize_chinese_chars", true, config_path)},
+      {"lowercase", json_flag(asked, "do_lower_case", true, config_path)}};
+  if (asked.contains("strip_accents")) normalizer["strip_accents"] = asked["strip_accents"];
+  return {{"normalizer", std::move(normalizer)},
+          {"pre_tokenizer", {{"type", "BertPreTokenizer"}}},
+          {"post_processor", {{"type", "BertProcessing"}, {"sep", sep}, {"cls", cls}}},
+          {"decoder", {{"type", "WordPiece"}, {"prefix", "##"}, {"cleanup", true}}},
+          {"model", {{"type", "WordPiece"}, {"unk_token", unk}, {"vocab", std::move(vocabulary)}}}};
+}
+
 /// tokenizer.json as it would be for vocab.json and merges.txt: RoBERTa's where there are tokens
-/// `<s>` and `</s>` and tokenizer_config.json does not say GPT2, else GPT-2's.
+/// `<s>` and `</s>` and tokenizer_config.json does not say GPT2, else GPT-2's; or for vocab.txt:
+/// BERT's.
 [[nodiscard]] inline Json tokenizer_json_of_vocabulary(const std::string& folder) {
-  const std::string vocabulary_path = folder + "/vocab.json";
-  Json vocabulary = read_json(vocabulary_path);
+  const bool lines = !exists(folder + "/vocab.json");
+  const std::string vocabulary_path = folder + (lines ? "/vocab.txt" : "/vocab.json");
+  Json vocabulary = lines ? vocabulary_of_lines(vocabulary_path) : read_json(vocabulary_path);
   check<FormatError>(vocabulary.is_object(), vocabulary_path, ": must be an object");
   const Json config = read_object_if_there(folder + "/tokenizer_config.json");
   const Json names_file = read_object_if_there(folder + "/special_tokens_map.json");
@@ -238,6 +301,20 @@ inline constexpr std::array<std::array<const char*, 3>, 7> usual_special_names =
                      {"normalized", token.normalized},
                      {"special", token.special}});
   }
+  const auto with_id = [&](SpecialRole role) {
+    const std::string token = name(role);
+    check<FormatError>(vocabulary.contains(token), vocabulary_path, ": special token '", token,
+                       "' is not in the vocabulary");
+    return Json::array({token, vocabulary[token]});
+  };
+  if (lines) {
+    const Json cls = with_id(SpecialRole::cls);
+    const Json sep = with_id(SpecialRole::sep);
+    Json made =
+        bert_stages(std::move(vocabulary), config, config_path, cls, sep, name(SpecialRole::unk));
+    made["added_tokens"] = std::move(added);
+    return made;
+  }
   const Json byte_level = {{"type", "ByteLevel"},
                            {"add_prefix_space", add_prefix_space},
                            {"trim_offsets", true},
@@ -245,12 +322,6 @@ inline constexpr std::array<std::array<const char*, 3>, 7> usual_special_names =
   Json post_processor = byte_level;
   post_processor["trim_offsets"] = false;
   if (roberta) {
-    const auto with_id = [&](SpecialRole role) {
-      const std::string token = name(role);
-      check<FormatError>(vocabulary.contains(token), vocabulary_path, ": special token '", token,
-                         "' is not in the vocabulary");
-      return Json::array({token, vocabulary[token]});
-    };
     post_processor = {{"type", "RobertaProcessing"},
                       {"sep", with_id(SpecialRole::sep)},
                       {"cls", with_id(SpecialRole::cls)},
