@@ -9,6 +9,7 @@
 #include "eigenformer/training/metrics/glue.hpp"
 #include "eigenformer/training/metrics/squad.hpp"
 #include "eigenformer/training/optimizer.hpp"
+#include "eigenformer/training/pretraining.hpp"
 #include "eigenformer/training/report_log.hpp"
 #include "eigenformer/training/schedule.hpp"
 #include "eigenformer/training/trainer.hpp"

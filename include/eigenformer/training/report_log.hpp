@@ -1,6 +1,8 @@
 // The reports of a training, from which a later look draws its curves.
 #pragma once
 
+#include <unistd.h>
+
 #include <cerrno>
 #include <cstddef>
 #include <cstdio>
@@ -25,7 +27,7 @@ class ReportLog {
   /// an empty file. What came later is removed. Throws IoError, FormatError.
   ReportLog(std::string path, Index last_step) : path_(std::move(path)) {
     const std::string text = exists(path_) && last_step >= 0 ? read_file(path_) : "";
-    std::string kept;
+    std::size_t kept = 0;
     for (std::size_t begin = 0, end = 0; begin < text.size(); begin = end + 1) {
       end = text.find('\n', begin);
       if (end == std::string::npos) break;
@@ -34,19 +36,17 @@ class ReportLog {
           report.is_object() && report.contains("step") && report["step"].is_number_integer(),
           path_, ": a line is no report of a step");
       if (report["step"].get<Index>() > last_step) break;
-      kept += text.substr(begin, end + 1 - begin);
+      kept = end + 1;
       reports_.push_back(std::move(report));
     }
-    write_file(path_, kept);
+    append("");
+    check<IoError>(::truncate(path_.c_str(), static_cast<off_t>(kept)) == 0, path_,
+                   ": cannot be written: ", std::strerror(errno));
   }
 
   /// Appends a report. Throws IoError.
   void add(const Json& report) {
-    const std::string text = report.dump() + "\n";
-    std::FILE* file = std::fopen(path_.c_str(), "abe");
-    bool done = file != nullptr && std::fwrite(text.data(), 1, text.size(), file) == text.size();
-    if (file != nullptr) done = std::fclose(file) == 0 && done;
-    check<IoError>(done, path_, ": cannot be written: ", std::strerror(errno));
+    append(report.dump() + "\n");
     reports_.push_back(report);
   }
 
@@ -66,6 +66,13 @@ class ReportLog {
   }
 
  private:
+  void append(const std::string& text) const {
+    std::FILE* file = std::fopen(path_.c_str(), "abe");
+    bool done = file != nullptr && std::fwrite(text.data(), 1, text.size(), file) == text.size();
+    if (file != nullptr) done = std::fclose(file) == 0 && done;
+    check<IoError>(done, path_, ": cannot be written: ", std::strerror(errno));
+  }
+
   std::string path_;
   std::vector<Json> reports_;
 };
