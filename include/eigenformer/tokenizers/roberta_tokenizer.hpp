@@ -79,9 +79,11 @@ namespace detail {
   return json + "]}}";
 }
 
-inline constexpr std::string_view roberta_tokenizer_config_json = R"({
+[[nodiscard]] inline std::string roberta_tokenizer_config_json(Index model_max_length) {
+  return concat(R"({
   "tokenizer_class": "RobertaTokenizer",
-  "model_max_length": 512,
+  "model_max_length": )",
+                model_max_length, R"(,
   "add_prefix_space": false,
   "trim_offsets": true,
   "bos_token": "<s>",
@@ -92,7 +94,8 @@ inline constexpr std::string_view roberta_tokenizer_config_json = R"({
   "unk_token": "<unk>",
   "mask_token": "<mask>"
 }
-)";
+)");
+}
 
 }  // namespace detail
 
@@ -103,16 +106,17 @@ inline constexpr std::string_view roberta_tokenizer_config_json = R"({
 }
 
 /// Writes `tokenizer.json`, `vocab.json`, `merges.txt` and `tokenizer_config.json` into a folder,
-/// as published folders have them, all together; makes the folder where it is not there. Throws as
-/// roberta_tokenizer, or IoError.
-inline void save_roberta_tokenizer(const TrainedBpe& bpe, const std::string& folder) {
+/// as published folders have them, all together; makes the folder where it is not there.
+/// `model_max_length` is how many tokens the model takes. Throws as roberta_tokenizer, or IoError.
+inline void save_roberta_tokenizer(const TrainedBpe& bpe, const std::string& folder,
+                                   Index model_max_length = 512) {
   const Tokenizer tokenizer = roberta_tokenizer(bpe);
   FolderUpdate update(folder);
   tokenizer.save_pretrained(update.path());
   write_file(join_path(update.path(), "vocab.json"), detail::vocab_json(bpe));
   write_file(join_path(update.path(), "merges.txt"), detail::merges_txt(bpe));
   write_file(join_path(update.path(), "tokenizer_config.json"),
-             detail::roberta_tokenizer_config_json);
+             detail::roberta_tokenizer_config_json(model_max_length));
   update.commit();
 }
 

@@ -86,6 +86,17 @@ class Corpus {
     return std::accumulate(ends_document_.begin(), ends_document_.end(), Index{0});
   }
 
+  /// A number that other sentences, or other ends of documents, hardly give (FNV-1a).
+  [[nodiscard]] std::uint64_t digest() const noexcept {
+    std::uint64_t hash = 0xCBF29CE484222325U;
+    const auto add = [&](auto value) {
+      hash = (hash ^ static_cast<std::uint64_t>(value)) * 0x100000001B3U;
+    };
+    for (const TokenId id : ids_) add(id);
+    for (const std::uint8_t ends : ends_document_) add(ends);
+    return hash;
+  }
+
   /// Cuts the corpus into blocks of whole sentences of at most `length` tokens; a longer sentence
   /// is cut. Throws ConfigError for a length without room for anything.
   [[nodiscard]] std::vector<std::vector<TokenId>> blocks(Index length, BlockMode mode) const {

@@ -1,0 +1,263 @@
+// Pre-trains a RoBERTa from plain text: one sentence a line, an empty line between documents. The
+// same command goes on where it was interrupted, with the very same numbers.
+//   pretrain --corpus shakespeare.txt --corpus bible.txt --dev held_out.txt --output model
+//     --steps 10000 --vocab-size 8192 --hidden 256 --layers 4 --heads 4
+#include <chrono>
+#include <cmath>
+#include <cstdio>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "eigenformer/tokenizers.hpp"
+#include "eigenformer/training.hpp"
+
+#include "common.hpp"
+
+namespace ef = eigenformer;
+using examples::Program;
+
+namespace {
+
+using Model = ef::RobertaForMaskedLM<float>;
+using Pretraining = ef::Pretraining<float>;
+
+/// What the command line says beside ef::PretrainingOptions and the model's configuration.
+struct Options {
+  std::vector<std::string> corpus;
+  std::string dev;
+  std::string tokenizer;
+  std::string schedule = "linear";
+  std::optional<ef::Index> warmup, intermediate;
+  std::optional<double> dropout;
+  ef::Index save_every = 500, report_every = 50;
+};
+
+void add_options(CLI::App& app, Options& options, ef::PretrainingOptions& training,
+                 ef::RobertaConfig& config) {
+  const CLI::Range count(1, 1 << 30);
+  const CLI::Range number(0.0, 1e9);
+  app.add_option("--corpus", options.corpus,
+                 "plain text: a sentence a line, an empty line between "
+                 "documents; may be given several times")
+      ->required();
+  app.add_option("--dev", options.dev, "held-out text, whose loss is measured at each checkpoint");
+  app.get_option("--json")->description("one JSON object per report");
+  app.get_option("--output")->required()->description("folder for the model");
+  app.get_option("--model")->default_str("none")->description(
+      "folder of a model to go on from, with its tokenizer");
+  app.add_option("--tokenizer", options.tokenizer,
+                 "folder of a tokenizer; else learned from the corpus")
+      ->excludes("--model");
+  const auto model = [&](const char* name, ef::Index& value, const char* what) {
+    app.add_option(name, value, what)->check(count)->capture_default_str()->excludes("--model");
+  };
+  model("--vocab-size", config.vocab_size, "tokens of a tokenizer that is learned");
+  app.get_option("--vocab-size")->excludes("--tokenizer");
+  model("--hidden", config.hidden_size, "features");
+  model("--layers", config.num_hidden_layers, "encoder layers");
+  model("--heads", config.num_attention_heads, "attention heads");
+  app.add_option("--intermediate", options.intermediate, "features inside feed-forward networks")
+      ->check(count)
+      ->default_str("4 times --hidden")
+      ->excludes("--model");
+  model("--positions", config.max_position_embeddings, "two more than the longest text");
+  const auto add = [&](const char* name, auto& value, const char* what,
+                       const CLI::Validator& range) {
+    app.add_option(name, value, what)->check(range)->capture_default_str();
+  };
+  app.add_option("--steps", training.schedule.total_steps, "updates")->check(count)->required();
+  add("--batch", training.batch, "blocks of an update", count);
+  add("--length", training.length, "most tokens of a block", CLI::Range(3, 1 << 30));
+  add("--accumulate", training.parts, "parts that a batch is computed in, to save memory", count);
+  add("--lr", training.schedule.peak, "highest learning rate", number);
+  app.add_option("--warmup", options.warmup, "updates until it is reached")
+      ->check(CLI::Range(0, 1 << 30))
+      ->default_str("6 % of --steps");
+  add("--schedule", options.schedule, "what follows",
+      CLI::IsMember({"constant", "linear", "cosine"}));
+  add("--weight-decay", training.optimizer.weight_decay, "of AdamW", number);
+  add("--beta2", training.optimizer.beta2, "of AdamW; beta1 is 0.9", CLI::Range(0.0, 1.0));
+  add("--eps", training.optimizer.eps, "of AdamW", CLI::Range(0.0, 1.0));
+  add("--clip", training.clip, "highest norm of gradients; 0: any", number);
+  app.add_option("--dropout", options.dropout, "0: none, and config.json keeps 0.1 for fine-tuning")
+      ->check(CLI::Range(0.0, 0.99))
+      ->default_str("0");
+  app.add_flag("--whole-words", training.whole_words, "hide whole words, not single tokens");
+  app.add_flag("--doc-sentences", training.documents, "blocks end with their document");
+  app.add_option("--seed", training.seed, "of weights, orders and masks")->capture_default_str();
+  add("--save-every", options.save_every, "updates from checkpoint to checkpoint", count);
+  add("--report-every", options.report_every, "updates from report to report", count);
+}
+
+ef::TrainedBpe learn_tokenizer(const Options& options, ef::Index vocab_size, ef::Context& cx) {
+  ef::BpeTrainer trainer(ef::roberta_trainer_options(vocab_size));
+  for (const std::string& file : options.corpus) {
+    trainer.feed_lines(ef::read_file(file), &cx.threads());
+  }
+  return trainer.train();
+}
+
+/// The files of a tokenizer, from folder to folder.
+void copy_tokenizer(const std::string& from, const std::string& to) {
+  ef::FolderUpdate update(to);
+  ef::Tokenizer::from_pretrained(from).save_pretrained(update.path());
+  for (const char* name :
+       {"vocab.json", "merges.txt", "tokenizer_config.json", "special_tokens_map.json"}) {
+    const std::string file = ef::join_path(from, name);
+    if (ef::exists(file)) ef::write_file(ef::join_path(update.path(), name), ef::read_file(file));
+  }
+  update.commit();
+}
+
+ef::Corpus read_corpus(const ef::Tokenizer& tokenizer, const std::vector<std::string>& files,
+                       ef::Context& cx) {
+  ef::Corpus corpus(tokenizer.bos_token_id(), tokenizer.eos_token_id());
+  for (const std::string& file : files) corpus.add_file(tokenizer, file, &cx.threads());
+  return corpus;
+}
+
+/// The model, what the training needs to go on, and its curves: all at once.
+void save(const Pretraining& training, const ef::ReportLog& log, const std::string& output) {
+  ef::FolderUpdate update(output);
+  training.save(update);
+  const ef::Panel panels[] = {
+      {"loss",
+       "update",
+       {log.curve("train", "loss"), log.curve("held out", "dev_loss", ef::Best::lowest)}},
+      {"learning rate", "update", {log.curve("rate", "learning_rate")}}};
+  ef::write_file(ef::join_path(update.path(), "curves.svg"), ef::draw_curves(panels));
+  update.commit();
+}
+
+void print(const ef::Json& report, double tokens_per_second, double seconds_left, bool json) {
+  if (json) {
+    ef::Json all = report;
+    all["tokens_per_second"] = std::round(tokens_per_second);
+    Program::print(all);
+  } else {
+    std::printf("step %6td  loss %.4f", report["step"].get<ef::Index>(),
+                report["loss"].get<double>());
+    if (report.contains("dev_loss")) {
+      std::printf("  held out %.4f, perplexity %.2f, %.1f %% right",
+                  report["dev_loss"].get<double>(), report["perplexity"].get<double>(),
+                  100 * report["dev_accuracy"].get<double>());
+    }
+    std::printf("  rate %.2e  %.0f tokens/s  %.0f min left\n",
+                report["learning_rate"].get<double>(), tokens_per_second, seconds_left / 60);
+  }
+  std::fflush(stdout);
+}
+
+/// Trains to the end, with reports and checkpoints.
+void train(Pretraining& training, ef::ReportLog& log, const Options& options, const ef::Corpus* dev,
+           const Program& program, ef::Index steps, ef::Context& cx) {
+  using Clock = std::chrono::steady_clock;
+  examples::Progress progress("updates");
+  const ef::Index first = training.steps();
+  double loss = 0;
+  ef::Index count = 0, tokens = 0;
+  double seconds = 0;  // since the last report, of training alone
+  while (training.steps() < steps) {
+    const auto begin = Clock::now();
+    const ef::Index before = training.tokens();
+    const ef::UpdateReport update = training.step(cx);
+    seconds += std::chrono::duration<double>(Clock::now() - begin).count();
+    tokens += training.tokens() - before;
+    loss += update.loss;
+    ++count;
+    const ef::Index step = training.steps();
+    progress.reach(step - first, steps - first);
+    const bool saves = step % options.save_every == 0 || step == steps;
+    if (!saves && step % options.report_every != 0) continue;
+    ef::Json report = {{"step", step},
+                       {"loss", loss / static_cast<double>(count)},
+                       {"learning_rate", update.learning_rate}};
+    if (saves && dev != nullptr) {
+      const ef::MaskedLmScore score = training.score(cx, *dev);
+      report.update({{"dev_loss", score.loss},
+                     {"dev_accuracy", score.accuracy},
+                     {"perplexity", score.perplexity()}});
+    }
+    progress.clear();
+    print(report, static_cast<double>(tokens) / seconds,
+          seconds / static_cast<double>(count) * static_cast<double>(steps - step), program.json);
+    log.add(report);
+    if (saves) save(training, log, program.output);
+    loss = 0, count = 0, tokens = 0, seconds = 0;
+  }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  Program program("Pre-trains a RoBERTa from plain text.");
+  for (const char* name : {"text", "--input", "--precision", "--max-length"}) {
+    program.app.remove_option(program.app.get_option(name));
+  }
+  Options options;
+  ef::PretrainingOptions pretraining;
+  pretraining.batch = 32;
+  pretraining.schedule.peak = 1e-3;
+  ef::RobertaConfig config;
+  config.vocab_size = 8192;
+  config.hidden_size = 256;
+  config.num_hidden_layers = config.num_attention_heads = 4;
+  config.max_position_embeddings = 514;
+  config.type_vocab_size = 1;
+  config.layer_norm_eps = 1e-5;
+  add_options(program.app, options, pretraining, config);
+  return program.run(argc, argv, [&] {
+    ef::Context cx = program.context();
+    const std::string& output = program.output;
+    const bool given_model = program.app.get_option("--model")->count() > 0;
+    const std::string start = given_model ? program.model : options.tokenizer;
+    const bool goes_on = Pretraining::can_resume(output);
+    ef::check(goes_on || !ef::exists(ef::join_path(output, "config.json")), output,
+              ": holds a model that was not trained here; choose another folder");
+
+    // The tokenizer, and the corpus as its tokens.
+    std::optional<ef::TrainedBpe> bpe;
+    if (!goes_on && start.empty()) bpe = learn_tokenizer(options, config.vocab_size, cx);
+    const ef::Tokenizer tokenizer = bpe ? ef::roberta_tokenizer(*bpe)
+                                        : ef::Tokenizer::from_pretrained(goes_on ? output : start);
+    const ef::Corpus corpus = read_corpus(tokenizer, options.corpus, cx);
+    std::optional<ef::Corpus> dev;
+    if (!options.dev.empty()) dev = read_corpus(tokenizer, {options.dev}, cx);
+
+    // The model.
+    config.intermediate_size = options.intermediate.value_or(4 * config.hidden_size);
+    pretraining.settings = {{"model", start},
+                            {"vocab-size", config.vocab_size},
+                            {"hidden", config.hidden_size},
+                            {"layers", config.num_hidden_layers},
+                            {"heads", config.num_attention_heads},
+                            {"intermediate", config.intermediate_size},
+                            {"positions", config.max_position_embeddings}};
+    config.vocab_size = tokenizer.vocab_size();
+    if (goes_on || given_model)
+      config = ef::RobertaConfig::from_pretrained(goes_on ? output : program.model);
+    pretraining.dropout = options.dropout.value_or(0) > 0;
+    if (pretraining.dropout) {
+      config.hidden_dropout_prob = config.attention_probs_dropout_prob = *options.dropout;
+    }
+    Model model = goes_on || given_model
+                      ? Model::from_pretrained(goes_on ? output : program.model, config, {})
+                      : Model(config, ef::Initializer(pretraining.seed, config.initializer_range));
+
+    // The training, from its beginning or from the last checkpoint.
+    ef::Schedule& schedule = pretraining.schedule;
+    schedule.decay = ef::decay_from_name(options.schedule);
+    schedule.warmup_steps = options.warmup.value_or(schedule.total_steps * 6 / 100);
+    Pretraining training(model, tokenizer, corpus, pretraining);
+    if (goes_on)
+      training.resume(output);
+    else if (bpe)
+      ef::save_roberta_tokenizer(*bpe, output, config.max_tokens());
+    else
+      copy_tokenizer(start, output);
+    ef::ReportLog log(ef::join_path(output, "log.jsonl"), goes_on ? training.steps() : -1);
+    if (!goes_on) save(training, log, output);
+    train(training, log, options, dev ? &*dev : nullptr, program, schedule.total_steps, cx);
+  });
+}

@@ -1,0 +1,115 @@
+#!/usr/bin/env bash
+source "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/expect.bash"
+verses=$here/../fixtures/text/verses.txt
+head -80 "$verses" > "$scratch/text"
+tail -n +81 "$verses" > "$scratch/dev"
+tiny=(--vocab-size 320 --hidden 32 --layers 2 --heads 2 --intermediate 48 --positions 66 --length 48
+  --batch 8 --lr 5e-3 --clip 1 --dropout 0.1 --seed 3 --steps 40 --save-every 8 --report-every 3)
+run=("${tiny[@]}" --corpus "$scratch/text" --dev "$scratch/dev")
+
+# instead OPTION VALUE: the run with another value, in ${other[@]}.
+instead() {
+  local i
+  other=("${run[@]}")
+  for i in "${!other[@]}"; do
+    [[ ${other[i]} != "$1" ]] || other[i + 1]=$2
+  done
+}
+
+expect_common
+expect_usage
+expect_usage --corpus "$scratch/text" --output "$scratch/x"
+expect_usage "${run[@]}"
+instead --batch 0
+expect_usage "${other[@]}" --output "$scratch/x"
+expect_usage "${run[@]}" --output "$scratch/x" --schedule steep
+expect_usage --corpus "$scratch/text" --steps 1 --output "$scratch/x" --model "$model" --hidden 64
+expect_usage "${run[@]}" --output "$scratch/x" --tokenizer "$model"
+
+# A folder with everything, and falling losses.
+expect 0 "${run[@]}" --output "$scratch/one" --json --threads 2
+[[ -z $err ]] || complain "prints $err"
+lines 17 # at every third update and at every eighth, of which one is both
+matches '^\{"learning_rate":[0-9.e-]+,"loss":5\.[0-9]+,"step":3,"tokens_per_second":[0-9.]+\}$'
+matches '^\{"dev_accuracy":[0-9.e-]+,"dev_loss":[0-9.]+,"learning_rate":.*,"loss":4\.[0-9]+,"perplexity":[0-9.]+,"step":40,'
+files='config.json curves.svg log.jsonl merges.txt model.safetensors optimizer.safetensors pretraining.json tokenizer.json tokenizer_config.json vocab.json'
+[[ $(cd "$scratch/one" && echo *) == "$files" ]] || complain "other files: $(ls "$scratch/one")"
+[[ $(ls -A "$scratch/one") == $(ls "$scratch/one") ]] || complain 'leaves hidden files'
+[[ $(wc -l < "$scratch/one/log.jsonl") -eq 17 ]] || complain 'another number of reports in the log'
+grep -q '"model_max_length": 64,' "$scratch/one/tokenizer_config.json" || complain 'another longest text'
+grep -q 'best' "$scratch/one/curves.svg" || complain 'no curve of the held-out loss'
+
+# The same command does nothing more; without --json it prints lines to read.
+expect 0 "${run[@]}" --output "$scratch/one"
+lines 0
+expect 0 "${run[@]}" --output "$scratch/two" --threads 1
+matches '^step +8  loss [0-9.]+  held out [0-9.]+, perplexity [0-9.]+, [0-9.]+ % right  rate [0-9.e-]+  [0-9]+ tokens/s'
+diff -r "$scratch/one" "$scratch/two" || complain 'other numbers with one thread'
+
+# Killed when the log has so many lines, at any moment after that, and gone on with: the same files.
+rm -r "$scratch/two"
+for reports in 0 1 4 5 8 12 15; do
+  "$program" "${run[@]}" --output "$scratch/two" > /dev/null &
+  child=$!
+  until [[ -e $scratch/two/log.jsonl && $(wc -l < "$scratch/two/log.jsonl") -ge $reports ]]; do
+    kill -0 "$child" 2> /dev/null || break
+  done
+  sleep "0.0$((RANDOM % 10))"
+  kill -KILL "$child" 2> /dev/null || complain "ends before it is killed at report $reports"
+  wait "$child" 2> /dev/null || true
+done
+expect 0 "${run[@]}" --output "$scratch/two"
+diff -r "$scratch/one" "$scratch/two" || complain 'other numbers after it was killed'
+
+# Going on as another training is refused.
+while read -r option value; do
+  instead "$option" "$value"
+  expect_error "${option#--} is" "${other[@]}" --output "$scratch/one"
+done <<< '--seed 4
+--batch 4
+--hidden 64
+--vocab-size 330
+--lr 1e-3
+--dropout 0.2
+--steps 50'
+expect_error 'corpus is' "${tiny[@]}" --corpus "$verses" --output "$scratch/one"
+
+# From a model, whose files stay as they are, with its tokenizer; with a tokenizer alone.
+mkdir "$scratch/start"
+cp "$scratch/one/"{config.json,model.safetensors,tokenizer.json,tokenizer_config.json} "$scratch/start"
+expect 0 --corpus "$scratch/text" --corpus "$scratch/dev" --model "$scratch/start" --steps 2 --batch 4 \
+  --length 64 --output "$scratch/more"
+matches '^step +2  loss 4\.'
+cmp "$scratch/start/tokenizer.json" "$scratch/more/tokenizer.json" || complain 'another tokenizer'
+expect 0 --corpus "$scratch/text" --tokenizer "$scratch/start" --hidden 32 --layers 1 --heads 2 --steps 1 \
+  --batch 6 --length 48 --whole-words --doc-sentences --accumulate 3 --output "$scratch/third"
+cmp "$scratch/start/tokenizer.json" "$scratch/third/tokenizer.json" || complain 'another tokenizer'
+
+# Errors leave nothing behind.
+touch "$scratch/empty"
+expect_error 'no text' "${tiny[@]}" --corpus "$scratch/empty" --output "$scratch/none"
+expect_error "$scratch/nowhere" "${tiny[@]}" --corpus "$scratch/nowhere" --output "$scratch/none"
+instead --dev "$scratch/nowhere"
+expect_error "$scratch/nowhere" "${other[@]}" --output "$scratch/none"
+instead --batch 1000
+expect_error 'a batch takes 1000' "${other[@]}" --output "$scratch/none"
+instead --length 65
+expect_error '65 tokens, but the model takes 64' "${other[@]}" --output "$scratch/none"
+[[ ! -e $scratch/none ]] || complain 'a folder of a failed run'
+expect_error 'not trained here' "${run[@]}" --output "$scratch/start"
+printf 'not UTF-8: \xff\xfe, and it goes on\n%.0s' {1..200} > "$scratch/bytes"
+expect 0 "${tiny[@]}" --corpus "$scratch/bytes" --output "$scratch/bytes_model"
+
+# A loss that is not finite, and a full disk, keep the last checkpoint.
+instead --lr 1e9
+expect 1 "${other[@]}" --output "$scratch/steep"
+[[ $err == 'error: training: the '* && $err == *'of update '* ]] || complain "another error: $err"
+[[ -e $scratch/steep/model.safetensors ]] || complain 'no checkpoint'
+mkdir "$scratch/full"
+(
+  trap '' XFSZ
+  ulimit -f 150
+  expect 1 "${run[@]}" --output "$scratch/full/model"
+  [[ $err == "error: $scratch/full/model"*': cannot be written: '* ]] || complain "another error: $err"
+  exit "$failures"
+) || failures=$((failures + 1))
