@@ -85,6 +85,10 @@ void add_options(CLI::App& app, Options& options, ef::PretrainingOptions& traini
       ->default_str("0");
   app.add_flag("--whole-words", training.whole_words, "hide whole words, not single tokens");
   app.add_flag("--doc-sentences", training.documents, "blocks end with their document");
+  app.get_option("--precision")
+      ->check(CLI::IsMember({"float", "bf16"}))
+      ->description("of products; weights, gradients and sums are float")
+      ->default_str("float");
   app.add_option("--seed", training.seed, "of weights, orders and masks")->capture_default_str();
   add("--save-every", options.save_every, "updates from checkpoint to checkpoint", count);
   add("--report-every", options.report_every, "updates from report to report", count);
@@ -192,7 +196,7 @@ void train(Pretraining& training, ef::ReportLog& log, const Options& options, co
 
 int main(int argc, char** argv) {
   Program program("Pre-trains a RoBERTa from plain text.");
-  for (const char* name : {"text", "--input", "--precision", "--max-length"}) {
+  for (const char* name : {"text", "--input", "--max-length"}) {
     program.app.remove_option(program.app.get_option(name));
   }
   Options options;
@@ -249,6 +253,7 @@ int main(int argc, char** argv) {
     ef::Schedule& schedule = pretraining.schedule;
     schedule.decay = ef::decay_from_name(options.schedule);
     schedule.warmup_steps = options.warmup.value_or(schedule.total_steps * 6 / 100);
+    pretraining.precision = program.precision().value_or(ef::Precision::full);
     Pretraining training(model, tokenizer, corpus, pretraining);
     if (goes_on)
       training.resume(output);

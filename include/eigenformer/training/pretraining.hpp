@@ -30,6 +30,7 @@ struct PretrainingOptions {
   bool dropout = true;       ///< as the model's configuration has it
   double clip = 0;           ///< the gradients' norm is scaled down to this; 0: as it is
   std::uint64_t seed = 1;    ///< of orders, masks and dropout
+  Precision precision = Precision::full;  ///< of products: bf16 is faster
   Schedule schedule = {};
   AdamWOptions optimizer = {.beta1 = 0.9, .beta2 = 0.98, .eps = 1e-6};
   /// What else has to agree where a training goes on, as an object: by resume().
@@ -75,7 +76,8 @@ class Pretraining {
                  {.schedule = options_.schedule,
                   .clip = options_.clip,
                   .dropout = options_.dropout,
-                  .seed = derived_seed(1)}),
+                  .seed = derived_seed(1),
+                  .precision = options_.precision}),
         blocks_(blocks_of(corpus)),
         text_(concat(corpus.tokens(), " tokens with digest ", corpus.digest())) {
     const auto count = static_cast<Index>(blocks_.size());
@@ -254,6 +256,7 @@ class Pretraining {
                 {"dropout", options_.dropout ? model_.config().hidden_dropout_prob : 0.0},
                 {"clip", options_.clip},
                 {"seed", options_.seed},
+                {"precision", name_of(options_.precision)},
                 {"schedule", decays[static_cast<int>(schedule.decay)]},
                 {"lr", schedule.peak},
                 {"warmup", schedule.warmup_steps},
