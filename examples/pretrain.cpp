@@ -67,6 +67,11 @@ void add_options(CLI::App& app, Options& options, ef::PretrainingOptions& traini
     app.add_option(name, value, what)->check(range)->capture_default_str();
   };
   app.add_option("--steps", training.schedule.total_steps, "updates")->check(count)->required();
+  app.add_option("--initializer-range", config.initializer_range,
+                 "standard deviation of fresh weights; small models learn sooner with more")
+      ->check(number)
+      ->capture_default_str()
+      ->excludes("--model");
   add("--batch", training.batch, "blocks of an update", count);
   add("--length", training.length, "most tokens of a block", CLI::Range(3, 1 << 30));
   add("--accumulate", training.parts, "parts that a batch is computed in, to save memory", count);
@@ -237,7 +242,8 @@ int main(int argc, char** argv) {
                             {"layers", config.num_hidden_layers},
                             {"heads", config.num_attention_heads},
                             {"intermediate", config.intermediate_size},
-                            {"positions", config.max_position_embeddings}};
+                            {"positions", config.max_position_embeddings},
+                            {"initializer-range", config.initializer_range}};
     config.vocab_size = tokenizer.vocab_size();
     if (goes_on || given_model)
       config = ef::RobertaConfig::from_pretrained(goes_on ? output : program.model);
