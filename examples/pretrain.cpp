@@ -62,6 +62,11 @@ void add_options(CLI::App& app, Options& options, ef::PretrainingOptions& traini
       ->default_str("4 times --hidden")
       ->excludes("--model");
   model("--positions", config.max_position_embeddings, "two more than the longest text");
+  app.add_option("--initializer-range", config.initializer_range,
+                 "standard deviation of fresh weights; about 1 / sqrt(--hidden) learns sooner")
+      ->check(number)
+      ->capture_default_str()
+      ->excludes("--model");
   const auto add = [&](const char* name, auto& value, const char* what,
                        const CLI::Validator& range) {
     app.add_option(name, value, what)->check(range)->capture_default_str();
@@ -69,7 +74,8 @@ void add_options(CLI::App& app, Options& options, ef::PretrainingOptions& traini
   app.add_option("--steps", training.schedule.total_steps, "updates")->check(count)->required();
   add("--batch", training.batch, "blocks of an update", count);
   add("--length", training.length, "most tokens of a block", CLI::Range(3, 1 << 30));
-  add("--accumulate", training.parts, "parts that a batch is computed in, to save memory", count);
+  add("--accumulate", training.parts,
+      "parts that a batch is computed in, to save memory; dropout draws differ", count);
   add("--lr", training.schedule.peak, "highest learning rate", number);
   app.add_option("--warmup", options.warmup, "updates until it is reached")
       ->check(CLI::Range(0, 1 << 30))
@@ -233,7 +239,8 @@ int main(int argc, char** argv) {
                             {"layers", config.num_hidden_layers},
                             {"heads", config.num_attention_heads},
                             {"intermediate", config.intermediate_size},
-                            {"positions", config.max_position_embeddings}};
+                            {"positions", config.max_position_embeddings},
+                            {"initializer-range", config.initializer_range}};
     config.vocab_size = tokenizer.vocab_size();
     if (goes_on || given_model)
       config = ef::RobertaConfig::from_pretrained(goes_on ? output : program.model);
