@@ -62,6 +62,11 @@ void add_options(CLI::App& app, Options& options, ef::PretrainingOptions& traini
       ->default_str("4 times --hidden")
       ->excludes("--model");
   model("--positions", config.max_position_embeddings, "two more than the longest text");
+  app.add_option("--initializer-range", config.initializer_range,
+                 "standard deviation of fresh weights; about 1 / sqrt(--hidden) learns sooner")
+      ->check(number)
+      ->capture_default_str()
+      ->excludes("--model");
   const auto add = [&](const char* name, auto& value, const char* what,
                        const CLI::Validator& range) {
     app.add_option(name, value, what)->check(range)->capture_default_str();
@@ -74,7 +79,8 @@ void add_options(CLI::App& app, Options& options, ef::PretrainingOptions& traini
       ->excludes("--model");
   add("--batch", training.batch, "blocks of an update", count);
   add("--length", training.length, "most tokens of a block", CLI::Range(3, 1 << 30));
-  add("--accumulate", training.parts, "parts that a batch is computed in, to save memory", count);
+  add("--accumulate", training.parts,
+      "parts that a batch is computed in, to save memory; dropout draws differ", count);
   add("--lr", training.schedule.peak, "highest learning rate", number);
   app.add_option("--warmup", options.warmup, "updates until it is reached")
       ->check(CLI::Range(0, 1 << 30))

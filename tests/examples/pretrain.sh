@@ -77,7 +77,7 @@ expect_error 'corpus is' "${tiny[@]}" --corpus "$verses" --output "$scratch/one"
 # From a model, whose files stay as they are, with its tokenizer; with a tokenizer alone.
 mkdir "$scratch/start"
 cp "$scratch/one/"{config.json,model.safetensors,tokenizer.json,tokenizer_config.json} "$scratch/start"
-expect 0 --corpus "$scratch/text" --corpus "$scratch/dev" --model "$scratch/start" --steps 2 --batch 4 \
+expect 0 --corpus "$scratch/text" "$scratch/dev" --model "$scratch/start" --steps 2 --batch 4 \
   --length 64 --output "$scratch/more"
 matches '^step +2  loss 4\.'
 cmp "$scratch/start/tokenizer.json" "$scratch/more/tokenizer.json" || complain 'another tokenizer'

@@ -24,7 +24,7 @@ namespace eigenformer {
 struct PretrainingOptions {
   Index length = 128;        ///< most tokens of a block, special ones counted
   Index batch = 16;          ///< blocks of an update
-  Index parts = 1;           ///< that a batch is computed in, to save memory
+  Index parts = 1;           ///< that a batch is computed in, to save memory; each drops on its own
   bool documents = false;    ///< blocks end with their document, as BlockMode::doc_sentences
   bool whole_words = false;  ///< whole words are hidden instead of single tokens
   bool dropout = true;       ///< as the model's configuration has it
@@ -63,8 +63,8 @@ struct MaskedLmScore {
 template <class Scalar, class Model = RobertaForMaskedLM<Scalar>>
 class Pretraining {
  public:
-  /// Both must fit each other, and outlive it. Throws ConfigError where they do not, for a corpus
-  /// of fewer blocks than a batch, and for options out of range; FormatError for a corpus with a
+  /// The model must outlive it. Throws ConfigError where model, tokenizer and options do not fit
+  /// each other, and for a corpus of fewer blocks than a batch; FormatError for a corpus with a
   /// mask token in it.
   Pretraining(Model& model, const Tokenizer& tokenizer, const Corpus& corpus,
               PretrainingOptions options)
