@@ -72,11 +72,6 @@ void add_options(CLI::App& app, Options& options, ef::PretrainingOptions& traini
     app.add_option(name, value, what)->check(range)->capture_default_str();
   };
   app.add_option("--steps", training.schedule.total_steps, "updates")->check(count)->required();
-  app.add_option("--initializer-range", config.initializer_range,
-                 "standard deviation of fresh weights; small models learn sooner with more")
-      ->check(number)
-      ->capture_default_str()
-      ->excludes("--model");
   add("--batch", training.batch, "blocks of an update", count);
   add("--length", training.length, "most tokens of a block", CLI::Range(3, 1 << 30));
   add("--accumulate", training.parts,
