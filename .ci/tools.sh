@@ -6,7 +6,8 @@ export PATH="/usr/bin:/bin:/usr/sbin:/sbin:$PATH"
 root=$(dirname "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")")
 readonly build_packages=(g++ cmake ninja-build ccache libeigen3-dev nlohmann-json3-dev
   libcli11-dev libgtest-dev libbenchmark-dev)
-readonly check_packages=(clang clang-format-14 clang-tidy-14 doxygen libclang-rt-14-dev valgrind)
+readonly check_packages=(clang clang-format-14 clang-tidy-14 doxygen libclang-rt-14-dev
+  libopenmpi-dev openmpi-bin valgrind)
 readonly aarch64_packages=(g++-aarch64-linux-gnu qemu-user googletest)
 
 fail() {

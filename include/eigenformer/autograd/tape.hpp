@@ -77,15 +77,25 @@ class Gradients {
   void add(Gradients other) {
     for (auto& [storage, gradient] : other.by_storage_) {
       const auto [mine, added] = by_storage_.try_emplace(storage, gradient);
-      if (added) continue;
-      Tensor<Scalar>& sum = mine->second;
-      if (!sum.storage_.unique() || !sum.contiguous()) sum = sum.clone();
-      sum.array() += gradient.array();
+      if (!added) own(mine->second).array() += gradient.array();
     }
+  }
+  /// The gradient for a leaf, to be changed, without gaps: zeros where there was none.
+  [[nodiscard]] Tensor<Scalar>& at(const Tensor<Scalar>& leaf) {
+    const auto [mine, added] = by_storage_.try_emplace(leaf.data());
+    if (added) mine->second = Tensor<Scalar>::zeros(leaf.shape());
+    return own(mine->second);
   }
 
  private:
   friend class Tape<Scalar>;
+
+  /// The same numbers in memory that nothing else refers to, without gaps.
+  static Tensor<Scalar>& own(Tensor<Scalar>& gradient) {
+    if (!gradient.storage_.unique() || !gradient.contiguous()) gradient = gradient.clone();
+    return gradient;
+  }
+
   std::unordered_map<const Scalar*, Tensor<Scalar>> by_storage_;
 };
 

@@ -64,6 +64,8 @@ struct Moments {
 template <class Scalar>
 class AdamW {
  public:
+  /// Whether each number changes by its own gradient and moments alone.
+  static constexpr bool by_element = true;
   /// By the parameters' names.
   using State = std::map<std::string, Moments<Scalar>, std::less<>>;
 
@@ -155,6 +157,8 @@ template <class Scalar>
 class Lamb : public AdamW<Scalar> {
  public:
   using AdamW<Scalar>::AdamW;
+  /// A number's step depends on the whole parameter.
+  static constexpr bool by_element = false;
 
   /// As AdamW::step.
   template <class Model>

@@ -1,10 +1,14 @@
 // The training loop's inside: one update by a batch in parts, and checkpoints from which a training
-// goes on with the very same numbers.
+// goes on with the very same numbers. Several processes may share the work (data_parallel.hpp).
 #pragma once
 
+#include <algorithm>
+#include <array>
 #include <charconv>
 #include <cmath>
+#include <concepts>
 #include <cstdint>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -43,68 +47,125 @@ struct PartLoss {
   double count = 1;     ///< how many labels
 };
 
+/// The processes that train one model, for a training by one: it computes all parts, changes all
+/// parameters and has nobody to tell. DataParallel has the same functions for several.
+class OneProcess {
+ public:
+  /// Which process this is, from 0.
+  [[nodiscard]] Index rank() const noexcept { return 0; }
+  /// How many there are.
+  [[nodiscard]] Index size() const noexcept { return 1; }
+  /// Makes the models of all the same.
+  void start(auto& /*model*/) const noexcept {}
+  /// Calls f(), which may throw: then all throw.
+  void together(auto&& f) const { f(); }
+  /// Throws where a number is not the same everywhere.
+  void require_same(const char* /*what*/, Index /*number*/) const noexcept {}
+  /// Adds up each number over all processes.
+  void sum(std::span<double> /*numbers*/) const noexcept {}
+  /// The norm of all numbers, from that of each process's own.
+  [[nodiscard]] double norm(double own) const noexcept { return own; }
+  /// Adds up gradients: the result is right for the share of the process.
+  void sum_gradients(auto& /*model*/, auto& /*gradients*/, bool /*by_element*/) const noexcept {}
+  /// What the process's optimizer changes: a module.
+  template <class Model>
+  [[nodiscard]] Model& share(Model& model, bool /*by_element*/) const noexcept {
+    return model;
+  }
+  /// Calls f(whole, mine) for each parameter of the share: all of it, and the rows that belong to
+  /// the process.
+  void for_each_own(auto& model, bool /*by_element*/, auto&& f) const {
+    for_each_parameter(model, [&](const auto& named) {
+      if (!named.tied) f(named, named);
+    });
+  }
+  /// Gives every process the parameters that had gradients as their owners have them.
+  void spread(auto& /*model*/, const auto& /*gradients*/, bool /*by_element*/) const noexcept {}
+  /// The state of all shares, at rank 0.
+  template <class State>
+  [[nodiscard]] const State& gather(const auto& /*model*/, const State& state,
+                                    bool /*by_element*/) const noexcept {
+    return state;
+  }
+};
+
 /// Changes a model, update by update. `Model` is any module; the optimizer has AdamW's functions.
-template <class Scalar, class Model, class Optimizer = AdamW<Scalar>>
+/// With several processes (`Workers` is DataParallel) all of them call each function alike.
+template <class Scalar, class Model, class Optimizer = AdamW<Scalar>, class Workers = OneProcess>
 class Trainer {
  public:
-  /// The model must outlive it.
-  Trainer(Model& model, Optimizer optimizer, TrainerOptions options = {})
-      : model_(model), optimizer_(std::move(optimizer)), options_(options) {}
+  /// The model must outlive it. Throws Error where processes have different models.
+  Trainer(Model& model, Optimizer optimizer, TrainerOptions options = {}, Workers workers = {})
+      : model_(model),
+        optimizer_(std::move(optimizer)),
+        options_(options),
+        workers_(std::move(workers)) {
+    workers_.start(model_);
+  }
 
   /// One update. loss(cx, i) is the PartLoss of part i of the batch; all parts' gradients are added
-  /// up before the model changes. Throws Error, and leaves the model as it was, where the loss or a
-  /// gradient is not finite, with the name of the first such parameter.
+  /// up before the model changes. Each process computes some of the parts; what is reported is of
+  /// all. Throws Error, and leaves the model as it was, where the loss or a gradient is not finite,
+  /// with the name of the first such parameter.
   template <class Loss>
   UpdateReport step(Context& cx, Index parts, Loss&& loss) {
     UpdateReport report{.step = optimizer_.steps(),
                         .learning_rate = options_.schedule(optimizer_.steps())};
     Gradients<Scalar> gradients;
-    double count = 0;
-    for (Index i = 0; i < parts; ++i) {
-      Tape<Scalar> tape;
-      DropoutGenerator dropout(
-          Rng(options_.seed)
-              .bits(static_cast<std::uint64_t>(report.step), static_cast<std::uint64_t>(i)));
-      const PartLoss<Scalar> part = recorded(cx, tape, dropout, [&] { return loss(cx, i); });
-      const auto value = static_cast<double>(part.mean.item());
-      check(std::isfinite(value), "training: the loss of update ", report.step, " is ", value,
-            first_not_finite(gradients), "; a lower learning rate or clipping may help");
-      gradients.add(tape.backward(part.mean, static_cast<Scalar>(part.count)));
-      report.loss += value * part.count;
-      count += part.count;
-    }
+    std::array<double, 2> sums = {};
+    auto& [total, count] = sums;
+    workers_.require_same("update", report.step);
+    workers_.require_same("parts of the batch", parts);
+    workers_.together([&] {
+      for (Index i = workers_.rank(); i < parts; i += workers_.size()) {
+        Tape<Scalar> tape;
+        DropoutGenerator dropout(
+            Rng(options_.seed)
+                .bits(static_cast<std::uint64_t>(report.step), static_cast<std::uint64_t>(i)));
+        const PartLoss<Scalar> part = recorded(cx, tape, dropout, [&] { return loss(cx, i); });
+        const auto value = static_cast<double>(part.mean.item());
+        check(std::isfinite(value), "training: the loss of update ", report.step, " is ", value,
+              first_not_finite(gradients), "; a lower learning rate or clipping may help");
+        gradients.add(tape.backward(part.mean, static_cast<Scalar>(part.count)));
+        total += value * part.count;
+        count += part.count;
+      }
+    });
+    workers_.sum(sums);
     check(count > 0, "training: the batch of update ", report.step, " has nothing to learn from");
-    report.loss /= count;
-    report.gradient_norm = gradient_norm(model_, gradients) / count;
+    report.loss = total / count;
+    workers_.sum_gradients(model_, gradients, Optimizer::by_element);
+    auto&& share = workers_.share(model_, Optimizer::by_element);
+    report.gradient_norm = workers_.norm(gradient_norm(share, gradients)) / count;
     check(std::isfinite(report.gradient_norm), "training: the gradients of update ", report.step,
           " are not finite", first_not_finite(gradients),
           "; a lower learning rate or clipping may help");
-    optimizer_.step(cx, model_, gradients, report.learning_rate,
+    optimizer_.step(cx, share, gradients, report.learning_rate,
                     clip_factor(report.gradient_norm, options_.clip) / count);
+    workers_.spread(model_, gradients, Optimizer::by_element);
     return report;
   }
 
   /// Writes the model and what the optimizer knows, as part of an update of a folder.
-  void save(const FolderUpdate& update) const {
-    model_.save_pretrained(update);
-    std::vector<TensorToWrite> tensors;
-    const auto add = [&](const char* what, const std::string& name, const Tensor<Scalar>& numbers) {
-      const std::span all(numbers.data(), static_cast<std::size_t>(numbers.numel()));
-      tensors.push_back(
-          {concat(what, name), dtype_of<Scalar>, numbers.shape(), std::as_bytes(all)});
-    };
-    for (const auto& [name, moments] : optimizer_.state()) {
-      add("mean.", name, moments.mean);
-      add("square.", name, moments.square);
-    }
-    write_safetensors(join_path(update.path(), state_file), tensors,
-                      {{"steps", std::to_string(optimizer_.steps())}});
+  void save(const FolderUpdate& update) const requires std::same_as<Workers, OneProcess> {
+    write(update, optimizer_.state());
   }
-  /// The same into a folder. Throws IoError, and then the folder is as it was.
+  /// The same into a folder, which the first process does for all. Throws IoError, and then the
+  /// folder is as it was.
   void save(const std::string& folder) const {
-    FolderUpdate update(folder);
-    save(update);
-    update.commit();
+    save(folder, [](const FolderUpdate&) {});
+  }
+  /// The same with what also(update) writes into the same update, such as a tokenizer.
+  template <class Also>
+  void save(const std::string& folder, Also&& also) const {
+    const auto& state = workers_.gather(model_, optimizer_.state(), Optimizer::by_element);
+    workers_.together([&] {
+      if (workers_.rank() != 0) return;
+      FolderUpdate update(folder);
+      write(update, state);
+      also(std::as_const(update));
+      update.commit();
+    });
   }
 
   /// Whether a folder holds a training that can go on.
@@ -114,7 +175,34 @@ class Trainer {
   /// Goes on where the training of a folder was saved, with the model loaded from there. Throws
   /// IoError, FormatError.
   void resume(const std::string& folder) {
-    const std::string path = current_file(folder, state_file);
+    workers_.together([&] { read(current_file(folder, state_file)); });
+  }
+
+  /// How many updates there were.
+  [[nodiscard]] Index steps() const noexcept { return optimizer_.steps(); }
+
+ private:
+  static constexpr const char* state_file = "optimizer.safetensors";
+  using State = typename Optimizer::State;
+
+  void write(const FolderUpdate& update, const State& state) const {
+    model_.save_pretrained(update);
+    std::vector<TensorToWrite> tensors;
+    const auto add = [&](const char* what, const std::string& name, const Tensor<Scalar>& numbers) {
+      const std::span all(numbers.data(), static_cast<std::size_t>(numbers.numel()));
+      tensors.push_back(
+          {concat(what, name), dtype_of<Scalar>, numbers.shape(), std::as_bytes(all)});
+    };
+    for (const auto& [name, moments] : state) {
+      add("mean.", name, moments.mean);
+      add("square.", name, moments.square);
+    }
+    write_safetensors(join_path(update.path(), state_file), tensors,
+                      {{"steps", std::to_string(optimizer_.steps())}});
+  }
+
+  /// Takes from the state's file what belongs to this process.
+  void read(const std::string& path) {
     const SafetensorsFile file = SafetensorsFile::open(path);
     const auto found = file.metadata().find("steps");
     Index steps = -1;
@@ -123,30 +211,33 @@ class Trainer {
       std::from_chars(text.data(), text.data() + text.size(), steps);
     }
     check<FormatError>(steps >= 0, path, ": does not say after how many steps it was saved");
-    typename Optimizer::State state;
+    std::size_t known = 0;
     for_each_parameter(model_, [&](const auto& named) {
       const std::string name(named.name);
       if (named.tied || !file.contains("mean." + name)) return;
-      const auto read = [&](const std::string& key) {
+      ++known;
+      for (const std::string& key : {"mean." + name, "square." + name}) {
         check<FormatError>(file.shape(key) == named.shape(), path, ": tensor '", key, "' is ",
                            file.shape(key), " but the model's is ", named.shape());
-        Tensor<Scalar> numbers(named.shape());
-        file.read<Scalar>(key, {numbers.data(), static_cast<std::size_t>(numbers.numel())});
-        return numbers;
-      };
-      state.emplace(name, Moments<Scalar>{read("mean." + name), read("square." + name)});
+      }
     });
-    check<FormatError>(2 * state.size() == file.tensors().size(), path, ": holds ",
-                       file.tensors().size(), " tensors but the model has ", state.size(),
-                       " of these parameters");
+    check<FormatError>(2 * known == file.tensors().size(), path, ": holds ", file.tensors().size(),
+                       " tensors but the model has ", known, " of these parameters");
+    State state;
+    workers_.for_each_own(model_, Optimizer::by_element, [&](const auto& whole, const auto& mine) {
+      const std::string name(whole.name);
+      if (!file.contains("mean." + name)) return;
+      const auto numbers = [&](const std::string& key) {
+        Tensor<Scalar> own(mine.shape());
+        const Index row = own.numel() / std::max<Index>(1, mine.end - mine.begin);
+        file.read_range<Scalar>(key, (mine.begin - whole.begin) * row,
+                                {own.data(), static_cast<std::size_t>(own.numel())});
+        return own;
+      };
+      state.emplace(name, Moments<Scalar>{numbers("mean." + name), numbers("square." + name)});
+    });
     optimizer_.restore(steps, std::move(state));
   }
-
-  /// How many updates there were.
-  [[nodiscard]] Index steps() const noexcept { return optimizer_.steps(); }
-
- private:
-  static constexpr const char* state_file = "optimizer.safetensors";
 
   /// What `compute` gives while the context records and drops.
   template <class Compute>
@@ -179,6 +270,7 @@ class Trainer {
   Model& model_;
   Optimizer optimizer_;
   TrainerOptions options_;
+  Workers workers_;
 };
 
 }  // namespace eigenformer
