@@ -113,7 +113,8 @@ class Trainer {
                         .learning_rate = options_.schedule(optimizer_.steps())};
     Gradients<Scalar> gradients;
     std::array<double, 2> sums = {};
-    auto& [total, count] = sums;
+    double& total = sums[0];
+    double& count = sums[1];
     workers_.require_same("update", report.step);
     workers_.require_same("parts of the batch", parts);
     workers_.together([&] {
