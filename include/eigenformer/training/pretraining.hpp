@@ -30,7 +30,8 @@ struct PretrainingOptions {
   bool dropout = true;       ///< as the model's configuration has it
   double clip = 0;           ///< the gradients' norm is scaled down to this; 0: as it is
   std::uint64_t seed = 1;    ///< of orders, masks and dropout
-  Schedule schedule = {};
+  Schedule schedule = {};    ///< the learning rate of each update
+  /// What AdamW multiplies with.
   AdamWOptions optimizer = {.beta1 = 0.9, .beta2 = 0.98, .eps = 1e-6};
   /// What else has to agree where a training goes on, as an object: by resume().
   Json settings = Json::object();
