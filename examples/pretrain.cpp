@@ -63,7 +63,7 @@ void add_options(CLI::App& app, Options& options, ef::PretrainingOptions& traini
       ->excludes("--model");
   model("--positions", config.max_position_embeddings, "two more than the longest text");
   app.add_option("--initializer-range", config.initializer_range,
-                 "standard deviation of fresh weights; about 1 / sqrt(--hidden) learns sooner")
+                 "standard deviation of fresh weights")
       ->check(number)
       ->capture_default_str()
       ->excludes("--model");

@@ -18,24 +18,29 @@ namespace eigenformer {
 
 /// A number at a moment, such as a loss at an update.
 struct CurvePoint {
-  double x, y;
+  double x = 0;  ///< when, such as the number of the update
+  double y = 0;  ///< the number
 };
 
 /// Which point of a curve is marked.
-enum class Best : std::uint8_t { none, lowest, highest };
+enum class Best : std::uint8_t {
+  none,    ///< none
+  lowest,  ///< as of a loss
+  highest  ///< as of an accuracy
+};
 
 /// A line through points.
 struct Curve {
-  std::string name;
+  std::string name;                ///< in the legend
   std::vector<CurvePoint> points;  ///< in the order of x
   Best best = Best::none;          ///< gets a dotted mark, and its value beside the name
 };
 
 /// One picture of curves over a common axis.
 struct Panel {
-  std::string title;
-  std::string x_label;
-  std::vector<Curve> curves;
+  std::string title;          ///< above it
+  std::string x_label;        ///< below its axis
+  std::vector<Curve> curves;  ///< over each other
 };
 
 namespace detail {
