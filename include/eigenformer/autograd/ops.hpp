@@ -2,6 +2,7 @@
 #pragma once
 
 #include "eigenformer/autograd/ops/attention.hpp"
+#include "eigenformer/autograd/ops/checkpoint.hpp"
 #include "eigenformer/autograd/ops/embedding.hpp"
 #include "eigenformer/autograd/ops/linear.hpp"
 #include "eigenformer/autograd/ops/loss.hpp"
