@@ -414,7 +414,7 @@ class DataParallel {
       MPI_Wait(&chunk.request, MPI_STATUS_IGNORE);
       end(chunk);
     };
-    Index number = 0;
+    std::size_t number = 0;
     for (Index first = 0; first < longest; first += length, ++number) {
       Chunk<Scalar>& chunk = chunks[number % 2];
       chunk.first = first;
