@@ -1,9 +1,10 @@
-// The training room: corpora, masking, optimizers, schedules, the published metrics.
+// The training room: corpora, masking, optimizers, schedules, adapters, the published metrics.
 #pragma once
 
 #include "eigenformer/training/corpus.hpp"
 #include "eigenformer/training/curves.hpp"
 #include "eigenformer/training/gradients.hpp"
+#include "eigenformer/training/lora.hpp"
 #include "eigenformer/training/masking.hpp"
 #include "eigenformer/training/metrics/entities.hpp"
 #include "eigenformer/training/metrics/glue.hpp"

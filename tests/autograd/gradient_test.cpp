@@ -249,6 +249,46 @@ TEST(Tape, RefusesWhatWouldBeSilentlyWrong) {
   EXPECT_THROW((void)ef::sum(cx, x), ef::NotDifferentiable);
 }
 
+TEST(Gradient, AddLowRank) {
+  expect_gradients(
+      [](Context& cx, const Inputs& in) {
+        return weigh(
+            cx, ef::add_low_rank(cx, in[0], {{{0, 2}, in[1], in[2]}, {{3, 6}, in[3], in[4]}}, 0.7));
+      },
+      {random({6, 4}, 1), random({2, 4}, 2), random({2, 2}, 3), random({2, 4}, 4),
+       random({3, 2}, 5)});
+}
+
+TEST(Gradient, Checkpoint) {
+  const T weight = random({5, 5}, 2);
+  const auto twice = [&](Context& cx, const T& x) {
+    return ef::linear(cx, ef::linear(cx, x, weight, T(), ef::Activation::gelu), weight, T());
+  };
+  expect_gradients(
+      [&](Context& cx, const Inputs& in) {
+        return weigh(cx, ef::add(cx, ef::checkpoint(cx, twice, in[0]), in[0]));
+      },
+      {random({3, 5}, 1)});
+}
+
+TEST(Tape, AComputedTensorStandsForALeaf) {
+  Context cx(1);
+  ef::Tape<double> tape;
+  cx.tape = &tape;
+  const T weight = random({2, 3}, 1);
+  const T part = tape.watch(random({2, 3}, 2));
+  EXPECT_FALSE(tape.substitutes(weight));
+  EXPECT_THROW(tape.substitute(weight, part.detach()), ef::NotDifferentiable);
+  EXPECT_THROW(tape.substitute(random({3, 3}, 3), part), ef::ShapeError);
+  tape.substitute(weight, ef::scale(cx, part, 3.0));
+  EXPECT_TRUE(tape.substitutes(weight));
+  const T loss = ef::sum(cx, tape.watch(weight));
+  EXPECT_EQ(loss.item(), ef::sum(cx, ef::scale(cx, part, 3.0)).item());
+  const ef::Gradients<double> gradients = tape.backward(loss);
+  EXPECT_EQ(gradients.find(weight), nullptr);
+  EXPECT_TRUE((gradients[part].array() == 3).all());
+}
+
 TEST(Tape, ForwardIsTheSameWithAndWithout) {
   Context cx(2);
   const T x = random({5, 6}, 1);

@@ -26,6 +26,9 @@ class TapeBase {
   /// The scalar of the tensors that it records.
   [[nodiscard]] DType dtype() const noexcept { return dtype_; }
 
+  /// Layers keep their inputs alone, and compute the rest again in the backward pass.
+  bool recompute = false;
+
  protected:
   /// A tape with a serial number of its own.
   explicit TapeBase(DType dtype) : dtype_(dtype), serial_(next_serial()) {}
@@ -161,19 +164,35 @@ class Tape : public TapeBase {
 
   /// An empty tape; it records while a context has it.
   Tape() : TapeBase(dtype_of<Scalar>) {}
+  /// A tape for a part of what `outer` records: whatever it watches, `outer` watches too.
+  explicit Tape(Tape& outer) : TapeBase(dtype_of<Scalar>), outer_(&outer) {}
 
-  /// The same tensor as a leaf, for which backward() gives a gradient. Idempotent by storage.
+  /// The same tensor as a leaf, for which backward() gives a gradient; or what stands for it.
+  /// Idempotent by storage.
   [[nodiscard]] Tensor<Scalar> watch(const Tensor<Scalar>& tensor) {
     check(tensor.defined(), "tape: a tensor without numbers cannot be watched");
-    const auto [leaf, added] = leaves_.try_emplace(tensor.data());
-    if (added) {
-      leaf->second = tensor;
-      leaf->second.position_ = {serial(), append({})};
-    }
-    check<ShapeError>(leaf->second.shape() == tensor.shape(),
-                      "tape: the same memory is watched as ", leaf->second.shape(), " and as ",
-                      tensor.shape());
-    return leaf->second;
+    if (outer_ != nullptr) return watch_of_outer(outer_->watch(tensor));
+    const auto computed = computed_.find(tensor.data());
+    return computed == computed_.end() ? leaf_of(tensor) : computed->second;
+  }
+  /// As a leaf, a tensor that may have a place on the outer tape.
+  [[nodiscard]] Tensor<Scalar> watch_of_outer(const Tensor<Scalar>& tensor) {
+    sources_.try_emplace(tensor.data(), tensor);
+    return leaf_of(tensor);
+  }
+
+  /// Lets `computed`, which this tape tracks, stand for a tensor wherever that would be watched
+  /// from now on: a weight that is made of others. Throws ShapeError, NotDifferentiable.
+  void substitute(const Tensor<Scalar>& tensor, Tensor<Scalar> computed) {
+    check<ShapeError>(computed.shape() == tensor.shape(), "tape: ", computed.shape(),
+                      " cannot stand for ", tensor.shape());
+    check<NotDifferentiable>(tracks(computed), "tape: what is to stand for a tensor of shape ",
+                             tensor.shape(), " depends on nothing that is tracked");
+    computed_.insert_or_assign(tensor.data(), std::move(computed));
+  }
+  /// Whether something stands for a tensor.
+  [[nodiscard]] bool substitutes(const Tensor<Scalar>& tensor) const {
+    return outer_ != nullptr ? outer_->substitutes(tensor) : computed_.contains(tensor.data());
   }
 
   /// Makes `result` the next node. `backward(pass, gradient)` adds to the gradients of the inputs.
@@ -196,15 +215,7 @@ class Tape : public TapeBase {
                       "; take its mean or sum first");
     check<NotDifferentiable>(tracks(loss),
                              "backward: the loss does not depend on anything that is tracked");
-    if (!context_.has_value()) context_.emplace(1);
-    Pass pass(*context_, nodes_.size());
-    pass.add(loss, Tensor<Scalar>::full(loss.shape(), factor));
-    for (std::size_t i = nodes_.size(); i-- > 0;) {
-      // A leaf keeps its gradient; an operation's is released as soon as it is passed on.
-      if (!nodes_[i] || !pass.gradients_[i].defined()) continue;
-      const Tensor<Scalar> gradient = std::exchange(pass.gradients_[i], {});
-      nodes_[i](pass, gradient);
-    }
+    Pass pass = run(loss, Tensor<Scalar>::full(loss.shape(), factor));
     Gradients<Scalar> gradients;
     for (const auto& [storage, leaf] : leaves_) {
       Tensor<Scalar>& gradient = pass.at(leaf);
@@ -213,11 +224,48 @@ class Tape : public TapeBase {
     return gradients;
   }
 
+  /// In a pass of the outer tape: adds to the gradients there what `gradient`, that of `result`,
+  /// gives for all that this tape watches.
+  void backward(Pass& outer_pass, const Tensor<Scalar>& result, const Tensor<Scalar>& gradient) {
+    if (!tracks(result)) return;
+    Pass pass = run(result, gradient);
+    for (const auto& [storage, leaf] : leaves_) {
+      Tensor<Scalar>& own = pass.at(leaf);
+      if (own.defined()) outer_pass.add(sources_.at(storage), std::move(own));
+    }
+  }
+
   /// How many nodes there are: leaves and recorded operations.
   [[nodiscard]] std::size_t size() const noexcept { return nodes_.size(); }
 
  private:
   using Backward = std::function<void(Pass&, const Tensor<Scalar>&)>;
+
+  [[nodiscard]] Tensor<Scalar> leaf_of(const Tensor<Scalar>& tensor) {
+    const auto [leaf, added] = leaves_.try_emplace(tensor.data());
+    if (added) {
+      leaf->second = tensor;
+      leaf->second.position_ = {serial(), append({})};
+    }
+    check<ShapeError>(leaf->second.shape() == tensor.shape(),
+                      "tape: the same memory is watched as ", leaf->second.shape(), " and as ",
+                      tensor.shape());
+    return leaf->second;
+  }
+
+  /// A backward pass from the gradient of `result` down to the leaves.
+  [[nodiscard]] Pass run(const Tensor<Scalar>& result, Tensor<Scalar> gradient) {
+    if (!context_.has_value()) context_.emplace(1);
+    Pass pass(*context_, nodes_.size());
+    pass.add(result, std::move(gradient));
+    for (std::size_t i = nodes_.size(); i-- > 0;) {
+      // A leaf keeps its gradient; an operation's is released as soon as it is passed on.
+      if (!nodes_[i] || !pass.gradients_[i].defined()) continue;
+      const Tensor<Scalar> sum = std::exchange(pass.gradients_[i], {});
+      nodes_[i](pass, sum);
+    }
+    return pass;
+  }
 
   [[nodiscard]] std::int32_t append(Backward backward) {
     nodes_.push_back(std::move(backward));
@@ -238,6 +286,9 @@ class Tape : public TapeBase {
 
   std::vector<Backward> nodes_;  // empty for leaves
   std::unordered_map<const Scalar*, Tensor<Scalar>> leaves_;
+  std::unordered_map<const Scalar*, Tensor<Scalar>> computed_;  // stand for other tensors
+  Tape* outer_ = nullptr;
+  std::unordered_map<const Scalar*, Tensor<Scalar>> sources_;  // of the leaves, on the outer tape
   std::optional<Context> context_;
 };
 

@@ -2,6 +2,7 @@
 //   y = norm(x + dropout(attention(x))),  z = norm(y + dropout(feed_forward(y))).
 #pragma once
 
+#include "eigenformer/autograd/ops/checkpoint.hpp"
 #include "eigenformer/autograd/ops/pointwise.hpp"
 #include "eigenformer/nn/attention.hpp"
 #include "eigenformer/nn/feed_forward.hpp"
@@ -59,6 +60,9 @@ class EncoderLayer {
   [[nodiscard]] Tensor<Scalar> operator()(
       Context& cx, const Tensor<Scalar>& x, const Sequences& sequences = {},
       AttentionProbabilities<Scalar>* probabilities = nullptr) const {
+    if (cx.tape != nullptr && cx.tape->recompute && probabilities == nullptr) {
+      return recomputed(cx, x, sequences);
+    }
     const bool infers = cx.tape == nullptr && cx.dropout == nullptr && probabilities == nullptr;
     if (!infers || x.rank() != 2 || x.size(0) <= tokens_at_once) {
       return rest(cx, attention_(cx, x, sequences, probabilities), x);
@@ -101,6 +105,18 @@ class EncoderLayer {
   }
 
  private:
+  /// The same, of which the tape keeps x alone.
+  Tensor<Scalar> recomputed(Context& cx, const Tensor<Scalar>& x,
+                            const Sequences& sequences) const {
+    const auto layer =
+        [this, segments = std::vector(sequences.segments.begin(), sequences.segments.end()),
+         mask = std::vector(sequences.mask.begin(), sequences.mask.end())](
+            Context& on, const Tensor<Scalar>& in) {
+          return (*this)(on, in, Sequences(segments, mask));
+        };
+    return checkpoint(cx, layer, x);
+  }
+
   /// All after the attention, for rows of which `x` is what went into the layer; `into` as in
   /// layer_norm.
   Tensor<Scalar> rest(Context& cx, const Tensor<Scalar>& attended, const Tensor<Scalar>& x,

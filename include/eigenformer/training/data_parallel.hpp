@@ -126,7 +126,7 @@ class ModelShare;
 /// processes on one machine whose two processors were busy with other programs too: b = 0.27 and
 /// 0.31 GB/s (gradients, parameters) through shared memory, 0.19 and 0.21 GB/s through TCP, and
 /// 9.4 us for the sum of one number. With those of TCP, and 9.4 us as l, 256 processes would take
-/// 5.0 + 0.6 s for an update, which 8000 texts of 512 tokens pay for and 256 do not.
+/// 5.0 + 0.6 s for an update beside what its texts take (bench_training), however many those are.
 class DataParallel {
  public:
   /// Of all processes that mpirun started; an MpiSession must be there.
@@ -414,7 +414,7 @@ class DataParallel {
       MPI_Wait(&chunk.request, MPI_STATUS_IGNORE);
       end(chunk);
     };
-    Index number = 0;
+    std::size_t number = 0;
     for (Index first = 0; first < longest; first += length, ++number) {
       Chunk<Scalar>& chunk = chunks[number % 2];
       chunk.first = first;

@@ -26,6 +26,7 @@ struct TrainerOptions {
   Schedule schedule = {};  ///< the learning rate of each update
   double clip = 0;         ///< the gradients' norm is scaled down to this; 0: as it is
   bool dropout = true;     ///< as the model's configuration has it
+  bool recompute = false;  ///< layers keep their inputs alone: less memory for a third more time
   std::uint64_t seed = 1;  ///< of dropout
   /// Of the products, with weights and all else in float: full, or bf16 for models of float.
   Precision precision = Precision::full;
@@ -247,6 +248,7 @@ class Trainer {
       Context& cx;
       ~Restore() { cx.tape = nullptr, cx.dropout = nullptr, cx.products = Precision::full; }
     } const restore{cx};
+    tape.recompute = options_.recompute;
     cx.tape = &tape;
     if (options_.dropout) cx.dropout = &dropout;
     cx.products = options_.precision;
