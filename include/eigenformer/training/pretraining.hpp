@@ -31,7 +31,7 @@ struct PretrainingOptions {
   double clip = 0;           ///< the gradients' norm is scaled down to this; 0: as it is
   std::uint64_t seed = 1;    ///< of orders, masks and dropout
   Precision precision = Precision::full;  ///< of products: bf16 is faster
-  Schedule schedule = {};    ///< the learning rate of each update
+  Schedule schedule = {};                 ///< the learning rate of each update
   /// What AdamW multiplies with.
   AdamWOptions optimizer = {.beta1 = 0.9, .beta2 = 0.98, .eps = 1e-6};
   /// What else has to agree where a training goes on, as an object: by resume().
