@@ -241,6 +241,9 @@ TEST(Tape, RefusesWhatWouldBeSilentlyWrong) {
   EXPECT_NO_THROW((void)ef::sum(cx, x.rows(0, 2).detach()));
   EXPECT_THROW((void)tape.backward(x), ef::ShapeError);
   EXPECT_THROW((void)tape.backward(ef::sum(cx, x.detach())), ef::NotDifferentiable);
+  const T total = ef::sum(cx, x);
+  EXPECT_NO_THROW((void)tape.backward(total));
+  EXPECT_THROW((void)tape.backward(total), ef::NotDifferentiable);
   ef::Tape<double> other;
   cx.tape = &other;
   EXPECT_THROW((void)ef::sum(cx, x), ef::NotDifferentiable);

@@ -209,7 +209,8 @@ class Tape : public TapeBase {
     return (static_cast<int>(tracks_one(inputs)) + ... + 0) > 0;
   }
 
-  /// The gradients of `factor` times `loss` (one number) for all leaves that it depends on.
+  /// The gradients of `factor` times `loss` (one number) for all leaves that it depends on. A tape
+  /// serves one backward pass. Throws ShapeError, NotDifferentiable.
   [[nodiscard]] Gradients<Scalar> backward(const Tensor<Scalar>& loss, Scalar factor = 1) {
     check<ShapeError>(loss.numel() == 1, "backward: the loss has shape ", loss.shape(),
                       "; take its mean or sum first");
@@ -253,16 +254,20 @@ class Tape : public TapeBase {
     return leaf->second;
   }
 
-  /// A backward pass from the gradient of `result` down to the leaves.
+  /// A backward pass from the gradient of `result` down to the leaves. What an operation kept for
+  /// it goes as soon as it is done: there is no second pass.
   [[nodiscard]] Pass run(const Tensor<Scalar>& result, Tensor<Scalar> gradient) {
+    check<NotDifferentiable>(!std::exchange(spent_, true),
+                             "backward: the tape has served a backward pass; record anew");
     if (!context_.has_value()) context_.emplace(1);
     Pass pass(*context_, nodes_.size());
     pass.add(result, std::move(gradient));
     for (std::size_t i = nodes_.size(); i-- > 0;) {
       // A leaf keeps its gradient; an operation's is released as soon as it is passed on.
-      if (!nodes_[i] || !pass.gradients_[i].defined()) continue;
+      const Backward backward = std::exchange(nodes_[i], {});
+      if (!backward || !pass.gradients_[i].defined()) continue;
       const Tensor<Scalar> sum = std::exchange(pass.gradients_[i], {});
-      nodes_[i](pass, sum);
+      backward(pass, sum);
     }
     return pass;
   }
@@ -290,6 +295,7 @@ class Tape : public TapeBase {
   Tape* outer_ = nullptr;
   std::unordered_map<const Scalar*, Tensor<Scalar>> sources_;  // of the leaves, on the outer tape
   std::optional<Context> context_;
+  bool spent_ = false;
 };
 
 /// The context's tape if it is recording; throws NotDifferentiable when it is one for another

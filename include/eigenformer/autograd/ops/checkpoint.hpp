@@ -18,11 +18,12 @@ template <class Scalar, class Function>
   Tape<Scalar>* outer = tape_of<Scalar>(cx);
   if (outer == nullptr) return f(cx, x);
   // On a tape of its own, which records as the outer one would, and is dropped.
-  const auto compute = [outer, f = std::move(f), kept = x](
+  const auto compute = [outer, f = std::move(f), kept = x, products = cx.products](
                            Context& on, Tape<Scalar>& tape,
                            std::optional<DropoutGenerator>& dropout) -> Tensor<Scalar> {
     Context own(on.shared_threads(), on.memory());
     own.tape = &tape;
+    own.products = products;
     own.dropout = dropout.has_value() ? &*dropout : nullptr;
     const bool tracked = outer->tracks(kept);
     return f(own, tracked ? tape.watch_of_outer(kept) : kept);
