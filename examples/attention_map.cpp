@@ -11,12 +11,14 @@
 #include <string_view>
 #include <vector>
 
+#include "eigenformer/io/svg.hpp"
 #include "eigenformer/models/roberta.hpp"
 #include "eigenformer/tokenizers/unicode.hpp"
 
 #include "common.hpp"
 
 namespace ef = eigenformer;
+using ef::printed;
 using examples::Line;
 using examples::Program;
 
@@ -28,35 +30,6 @@ struct Map {
   ef::Index head = 0;
   std::vector<std::vector<double>> rows;
 };
-
-/// What std::printf writes.
-template <class... Values>
-std::string format(const char* pattern, Values... values) {
-  std::string text(static_cast<std::size_t>(std::snprintf(nullptr, 0, pattern, values...)), '\0');
-  std::snprintf(text.data(), text.size() + 1, pattern, values...);
-  return text;
-}
-
-/// Any text as XML may hold it; control characters become pictures of themselves.
-std::string escaped(std::string_view bytes) {
-  std::string out;
-  for (const char c : ef::valid_utf8(bytes)) {
-    const auto code = static_cast<unsigned char>(c);
-    if (c == '&' || c == '<' || c == '>') {
-      out += format("&#%d;", c);
-    } else if (code < 0x20 || code == 0x7F) {
-      out += {'\xE2', '\x90', static_cast<char>(code == 0x7F ? 0xA1 : 0x80 + code)};
-    } else {
-      out += c;
-    }
-  }
-  for (const char* refused : {"\xEF\xBF\xBE", "\xEF\xBF\xBF"}) {
-    while (out.find(refused) != std::string::npos) {
-      out.replace(out.find(refused), 3, "\xEF\xBF\xBD");
-    }
-  }
-  return out;
-}
 
 /// How wide a character with this first byte is, in letters: Chinese and pictures take two.
 std::size_t columns(char first) {
@@ -108,7 +81,7 @@ std::string colour(int step) {
     const double share = place - static_cast<double>(low);
     return static_cast<int>(std::lround(stops[low][i] * (1 - share) + stops[low + 1][i] * share));
   };
-  return format("#%02x%02x%02x", mix(0), mix(1), mix(2));
+  return printed("#%02x%02x%02x", mix(0), mix(1), mix(2));
 }
 
 /// The picture of some maps in a grid of so many columns, under the text that they are of.
@@ -140,23 +113,23 @@ class Picture {
     const auto rows = (maps.size() + across - 1) / across;
     const double width = std::max(left + step_x * static_cast<double>(across) + 10, 640.0);
     const double height = top + step_y * static_cast<double>(rows) + 10;
-    body_ = format("<rect width=\"%.0f\" height=\"%.0f\" fill=\"#fff\"/>\n", width, height);
+    body_ = printed("<rect width=\"%.0f\" height=\"%.0f\" fill=\"#fff\"/>\n", width, height);
     header(text, static_cast<std::size_t>((width - 40) / 10.5));
     for (std::size_t i = 0; i < maps.size(); ++i) {
       const auto column = i % across, row = i / across;
       const double x = left + step_x * static_cast<double>(column);
       const double y = top + step_y * static_cast<double>(row);
       if (overview_) {
-        if (row == 0) put(x + side_ / 2, y - 8, 12, "middle", format("head %td", maps[i].head));
+        if (row == 0) put(x + side_ / 2, y - 8, 12, "middle", printed("head %td", maps[i].head));
         if (column == 0)
-          put(x - 8, y + side_ / 2 + 4, 12, "end", format("layer %td", maps[i].layer));
+          put(x - 8, y + side_ / 2 + 4, 12, "end", printed("layer %td", maps[i].layer));
         map(maps[i], x, y);
       } else {
         put(x, y, 14, "start", name_of(maps[i]));
         map(maps[i], x + margin_, y + top_ + 16);
       }
     }
-    return format(
+    return printed(
                "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%.0f\" height=\"%.0f\" "
                "viewBox=\"0 0 %.0f %.0f\" font-family=\"sans-serif\" fill=\"#222\">\n",
                width, height, width, height) +
@@ -165,14 +138,14 @@ class Picture {
 
  private:
   static std::string name_of(const Map& map) {
-    return format("layer %td, head %td", map.layer, map.head);
+    return printed("layer %td, head %td", map.layer, map.head);
   }
 
   void put(double x, double y, double size, const char* anchor, const std::string& text,
            const std::string& more = "") {
-    body_ += format("<text x=\"%.1f\" y=\"%.1f\" font-size=\"%.1f\" text-anchor=\"%s\"%s>", x, y,
-                    size, anchor, more.c_str()) +
-             escaped(text) + "</text>\n";
+    body_ += printed("<text x=\"%.1f\" y=\"%.1f\" font-size=\"%.1f\" text-anchor=\"%s\"%s>", x, y,
+                     size, anchor, more.c_str()) +
+             ef::xml_text(ef::valid_utf8(text)) + "</text>\n";
   }
 
   /// The text, how to read the maps, and the scale of colours.
@@ -181,15 +154,15 @@ class Picture {
     put(20, 56, 13, "start",
         "Attention: each row is a token, each column a token that it attends to; rows sum to 1.");
     for (int step = 0; step <= steps; ++step) {
-      body_ += format("<rect x=\"%d\" y=\"70\" width=\"10\" height=\"12\" fill=\"%s\"/>\n",
-                      20 + 10 * step, colour(step).c_str());
+      body_ += printed("<rect x=\"%d\" y=\"70\" width=\"10\" height=\"12\" fill=\"%s\"/>\n",
+                       20 + 10 * step, colour(step).c_str());
     }
-    body_ += format(
+    body_ += printed(
         "<rect x=\"20\" y=\"70\" width=\"%d\" height=\"12\" fill=\"none\" "
         "stroke=\"#999\"/>\n",
         10 * (steps + 1));
     for (const double p : {0.0, 0.02, 0.1, 0.25, 0.5, 1.0}) {
-      put(25 + 10 * steps * std::sqrt(p), 96, 11, "middle", format("%g", p));
+      put(25 + 10 * steps * std::sqrt(p), 96, 11, "middle", printed("%g", p));
     }
   }
 
@@ -204,20 +177,20 @@ class Picture {
         const int step = step_of(p[begin]);
         for (end = begin + 1; end < p.size() && step_of(p[end]) == step; ++end) {
         }
-        paths[static_cast<std::size_t>(step)] += format("M%zu %zu.5h%zu", begin, row, end - begin);
+        paths[static_cast<std::size_t>(step)] += printed("M%zu %zu.5h%zu", begin, row, end - begin);
       }
     }
     for (int step = 1; step <= steps; ++step) {
       const std::string& path = paths[static_cast<std::size_t>(step)];
       if (path.empty()) continue;
-      body_ += format(
+      body_ += printed(
                    "<path transform=\"translate(%.1f %.1f) scale(%.4f)\" stroke=\"%s\" "
                    "stroke-width=\"1.03\" d=\"",
                    x, y, cell_, colour(step).c_str()) +
                path + "\"/>\n";
     }
     if (!overview_) label(map, x, y);
-    body_ += format(
+    body_ += printed(
         "<rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\" fill=\"none\" "
         "stroke=\"#999\"/></g>\n",
         x, y, side_, side_);
@@ -227,9 +200,9 @@ class Picture {
   void label(const Map& map, double x, double y) {
     std::string lines;
     for (std::size_t i = 1; i < labels_.size(); ++i) {
-      lines += format("M%zu 0v%zuM0 %zuh%zu", i, labels_.size(), i, labels_.size());
+      lines += printed("M%zu 0v%zuM0 %zuh%zu", i, labels_.size(), i, labels_.size());
     }
-    body_ += format(
+    body_ += printed(
                  "<path transform=\"translate(%.1f %.1f) scale(%.4f)\" stroke=\"#fff\" "
                  "stroke-width=\"0.04\" d=\"",
                  x, y, cell_) +
@@ -239,13 +212,13 @@ class Picture {
       const double middle = cell_ * (static_cast<double>(i) + 0.5);
       put(x - 5, y + middle + font_ * 0.35, font_, "end", labels_[i], mono);
       put(0, 0, font_, "start", labels_[i],
-          format("%s transform=\"translate(%.1f %.1f) rotate(%d)\"", mono, x + middle + font_ * 0.3,
-                 y - 5, upright_ ? -90 : -45));
+          printed("%s transform=\"translate(%.1f %.1f) rotate(%d)\"", mono,
+                  x + middle + font_ * 0.3, y - 5, upright_ ? -90 : -45));
       if (cell_ < 30) continue;
       for (std::size_t j = 0; j < labels_.size(); ++j) {
         const double p = map.rows[i][j];
         put(x + cell_ * (static_cast<double>(j) + 0.5), y + middle + cell_ * 0.1, cell_ * 0.3,
-            "middle", format("%.2f", p), p > 0.35 ? " fill=\"#fff\"" : "");
+            "middle", printed("%.2f", p), p > 0.35 ? " fill=\"#fff\"" : "");
       }
     }
   }

@@ -7,3 +7,4 @@
 #include "eigenformer/io/json.hpp"
 #include "eigenformer/io/packed_file.hpp"
 #include "eigenformer/io/safetensors.hpp"
+#include "eigenformer/io/svg.hpp"
