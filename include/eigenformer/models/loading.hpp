@@ -4,6 +4,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cstdint>
 #include <cstring>
 #include <map>
 #include <optional>
@@ -25,6 +26,9 @@ namespace eigenformer {
 struct LoadOptions {
   /// Initialise a head or pooler that the checkpoint lacks, as for fine-tuning; false: an error.
   bool initialize_missing_head = false;
+  /// With that: also a head and pooler that the checkpoint holds, for other labels or texts.
+  bool replace_head = false;
+  std::uint64_t seed = 0;  ///< of what is initialised
   /// How the weights of linear layers are kept and multiplied; for inference with float. Left out:
   /// as a packed file has them, else in full.
   std::optional<Precision> precision = {};
@@ -71,6 +75,15 @@ class CheckpointKeys {
       }
     }
     return name;
+  }
+
+  /// Whether a canonical name is of the base model, not of a pooler or head.
+  [[nodiscard]] static bool in_base(std::string_view name) {
+    return name.starts_with("embeddings.") || name.starts_with("encoder.");
+  }
+  /// Forgets the tensors of poolers and heads.
+  void keep_base() {
+    std::erase_if(keys_, [](const auto& entry) { return !in_base(entry.first); });
   }
 
   /// Whether a tensor stands for a parameter's name, under any of its spellings.
@@ -200,8 +213,7 @@ template <class Model>
 LoadReport load_parameters(Model& model, const CheckpointKeys& keys, const LoadOptions& options,
                            double initializer_range, std::string_view note = "") {
   const auto in_base = [&](const std::string& key) {
-    const std::string name = keys.canonical(key);
-    return name.starts_with("embeddings.") || name.starts_with("encoder.");
+    return CheckpointKeys::in_base(keys.canonical(key));
   };
   const auto split = [&](std::vector<std::string>& names) {  // those of the base model go first
     return std::stable_partition(names.begin(), names.end(), in_base);
@@ -223,7 +235,7 @@ LoadReport load_parameters(Model& model, const CheckpointKeys& keys, const LoadO
   check<FormatError>(problems.empty(), keys.checkpoint().path(),
                      ": the tensors do not fit config.json", problems);
 
-  const Initializer init(0, initializer_range);
+  const Initializer init(options.seed, initializer_range);
   for_each_parameter(model, [&](const auto& named) {
     if (named.tied) return;
     const std::string* key = keys.find(named.name);

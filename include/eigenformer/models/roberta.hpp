@@ -419,7 +419,8 @@ class RobertaPreTrainedModel {
  private:
   static Model from_checkpoint(const RobertaConfig& config, const Checkpoint& checkpoint,
                                const LoadOptions& options) {
-    const CheckpointKeys keys = Model::keys_of(config, checkpoint);
+    CheckpointKeys keys = Model::keys_of(config, checkpoint);
+    if (options.initialize_missing_head && options.replace_head) keys.keep_base();
     Model model = Model::unloaded(config, keys);
     if (options.keep_pooler && keys.contains("pooler.dense.weight")) {
       model.roberta_.add_pooler(Initializer::none());
