@@ -1,9 +1,13 @@
-// The training room: corpora, masking, optimizers, schedules, the published metrics.
+// The training room: corpora, masking, optimizers, schedules, fine-tuning, the published metrics.
 #pragma once
 
 #include "eigenformer/training/corpus.hpp"
 #include "eigenformer/training/curves.hpp"
+#include "eigenformer/training/ema.hpp"
+#include "eigenformer/training/fine_tuning.hpp"
+#include "eigenformer/training/fine_tuning_seeds.hpp"
 #include "eigenformer/training/gradients.hpp"
+#include "eigenformer/training/labelled_files.hpp"
 #include "eigenformer/training/masking.hpp"
 #include "eigenformer/training/metrics/entities.hpp"
 #include "eigenformer/training/metrics/glue.hpp"
@@ -11,4 +15,8 @@
 #include "eigenformer/training/optimizer.hpp"
 #include "eigenformer/training/report_log.hpp"
 #include "eigenformer/training/schedule.hpp"
+#include "eigenformer/training/tasks/answering.hpp"
+#include "eigenformer/training/tasks/classification.hpp"
+#include "eigenformer/training/tasks/tagging.hpp"
+#include "eigenformer/training/tasks/task.hpp"
 #include "eigenformer/training/trainer.hpp"

@@ -19,8 +19,8 @@ grep -rEn '^[[:space:]]*#[[:space:]]*include' --include='*.hpp' --include='*.inl
     split(base "|" threading "|" kernels "|" tensor "|" autograd "|" nn "|" io "|" models "|" \
           tokenizers, lists, "|")
     for (i in names) allow(names[i], lists[i])
-    allow("training", "training " models " " tokenizers)
     allow("pipelines", "pipelines " models " " tokenizers)
+    allow("training", "training pipelines " models " " tokenizers)
   }
   function allow(room, list,   parts, i) {
     split(list, parts, " ")

@@ -26,6 +26,8 @@ struct SquadQuestion {
   std::string question;              ///< its text
   std::size_t context = 0;           ///< which of SquadDataset::contexts
   std::vector<std::string> answers;  ///< none: there is no answer (2.0), or it is not told
+  /// How many characters of the context are before each answer; -1 where the file does not tell.
+  std::vector<Index> answer_starts = {};
 };
 
 /// What a file of SQuAD holds.
@@ -60,14 +62,23 @@ struct SquadDataset {
  private:
   void add(const Json& qa, const std::string& place) {
     SquadQuestion question{
-        text(qa, "id", place), text(qa, "question", place), contexts.size() - 1, {}};
+        text(qa, "id", place), text(qa, "question", place), contexts.size() - 1, {}, {}};
     if (qa.contains("answers")) {
       for_each(qa, "answers", place, [&](const Json& answer, const std::string& answer_place) {
         question.answers.push_back(text(answer, "text", answer_place));
+        question.answer_starts.push_back(answer_start(answer, answer_place));
       });
     }
     version_2_with_negative = version_2_with_negative || qa.contains("is_impossible");
     questions.push_back(std::move(question));
+  }
+
+  static Index answer_start(const Json& answer, const std::string& place) {
+    const auto found = answer.find("answer_start");
+    if (found == answer.end()) return -1;
+    check<FormatError>(found->is_number_unsigned(), place, ": 'answer_start' is ", found->dump(),
+                       "; it must be a number of characters");
+    return found->get<Index>();
   }
 
   /// Calls f(element, its place) for the array that `object` has at `key`.

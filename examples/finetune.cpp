@@ -1,0 +1,144 @@
+// Turns a model into a classifier, a regressor, a tagger or a question answerer, and says after
+// every epoch how well it does on texts that it does not learn from.
+//   finetune --task classification --train train.tsv --dev dev.tsv --output sentiment
+//   finetune --task ner --train train.conll --dev dev.conll --model roberta-base --output names
+#include "eigenformer/training/fine_tuning_seeds.hpp"
+#include "eigenformer/training/tasks/answering.hpp"
+#include "eigenformer/training/tasks/classification.hpp"
+#include "eigenformer/training/tasks/tagging.hpp"
+
+#include "common.hpp"
+
+namespace ef = eigenformer;
+using examples::Program;
+
+namespace {
+
+/// An epoch in a line: losses, and the task's metrics.
+void print_readable(const ef::EpochReport& report, const std::vector<std::string>& metrics) {
+  std::printf("seed %ju  epoch %3td  loss %.4f  dev %.4f", std::uintmax_t{report.seed},
+              report.epoch, report.train_loss, report.dev.loss);
+  for (std::size_t i = 0; i < metrics.size(); ++i) {
+    std::printf("  %s %.4f", metrics[i].c_str(), report.dev.metrics[i]);
+  }
+  std::printf("\n");
+}
+
+struct FineTune {
+  const Program& program;
+  ef::FineTuningOptions options;
+  ef::TaskOptions files;
+  ef::Index seeds = 1;
+
+  /// Trains a task, prints its reports, and in the end what the saved weights reach.
+  template <class Task>
+  void operator()(ef::Context& cx, const ef::Tokenizer& tokenizer, const Task& task) {
+    examples::Progress progress("updates");
+    const std::vector<std::string> names = task.metric_names();
+    options.on_update = [&](ef::Index done, ef::Index total) { progress.reach(done, total); };
+    options.on_epoch = [&](const ef::EpochReport& report) {
+      progress.clear();
+      if (program.json)
+        Program::print(ef::to_json(report, names));
+      else
+        print_readable(report, names);
+      std::fflush(stdout);
+    };
+    options.on_fresh_parameters = [&](const std::vector<std::string>& parameters) {
+      if (program.json) return;
+      for (const std::string& name : parameters) std::printf("new: %s\n", name.c_str());
+    };
+    const ef::SeedsResult result =
+        ef::fine_tune_seeds(cx, task, tokenizer, program.model, program.output, options, seeds);
+    const double value = result.saved.metrics[result.metric];
+    const std::string& name = names[result.metric];
+    if (program.json) {
+      ef::Json last = {{"metric", name}, {"value", value}};
+      if (seeds > 1) {
+        last.update(
+            {{"mean", result.mean}, {"deviation", result.deviation}, {"seed", result.seed}});
+      }
+      return Program::print(last);
+    }
+    if (seeds > 1) {
+      std::printf(
+          "%s over %td seeds: %.4f, standard deviation %.4f; the best is that of seed %ju\n",
+          name.c_str(), seeds, result.mean, result.deviation, std::uintmax_t{result.seed});
+    }
+    std::printf("%s: %s %.4f\n", program.output.c_str(), name.c_str(), value);
+  }
+};
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  Program program("Turns a model into a classifier, a regressor, a tagger or a question answerer.");
+  CLI::App& app = program.app;
+  FineTune tune{program, {}, {}};
+  ef::FineTuningOptions& options = tune.options;
+  std::string task;
+  bool multi_label = false;
+  app.remove_option(app.get_option("text"));
+  app.remove_option(app.get_option("--input"));
+  app.get_option("--output")->required()->description("folder for the model");
+  app.get_option("--precision")->check(CLI::IsMember({"float", "double"}));
+  app.add_option("--task", task, "what to learn")
+      ->required()
+      ->check(CLI::IsMember({"classification", "regression", "ner", "qa"}));
+  const auto add = [&](const char* name, auto& value, const char* text) {
+    return app.add_option(name, value, text)->capture_default_str();
+  };
+  add("--train", tune.files.train, "TSV with GLUE's header, CoNLL or SQuAD file to learn from")
+      ->required();
+  add("--dev", tune.files.dev, "file of the same kind to measure on")->required();
+  const CLI::Range count(1, 1 << 30);
+  add("--epochs", options.epochs, "passes over the texts")->check(count);
+  add("--batch", options.batch, "texts of an update")->check(count);
+  add("--lr", options.learning_rate, "learning rate at its peak");
+  add("--warmup", options.warmup, "updates until the peak, or below 1, share of all updates");
+  add("--schedule", options.schedule, "after it: constant, linear, cosine, polynomial");
+  add("--weight-decay", options.weight_decay, "of weight matrices");
+  add("--clip", options.clip, "limit of the gradients' norm; 0: none");
+  add("--layer-decay", options.layer_decay, "factor of the rate from each layer to the one below");
+  add("--ema", options.moving_average, "decay of averaged weights, such as 0.999; 0: none");
+  add("--seed", options.seed, "of the head, the order of the texts and dropout");
+  add("--seeds", tune.seeds, "trainings with this and the next seeds; the best is kept")
+      ->check(count);
+  add("--patience", options.patience, "stop after so many epochs that are no better; 0: do not");
+  add("--metric", options.metric, "what is to be high; default: the task's official metric");
+  add("--save-every", options.save_every, "updates after which to save beside each epoch's end");
+  add("--stride", tune.files.stride, "qa: tokens that windows share; default: 128");
+  add("--text-column", tune.files.columns.text, "TSV: the text, where the header does not tell");
+  add("--pair-column", tune.files.columns.pair, "TSV: the second text of a pair");
+  add("--label-column", tune.files.columns.label, "TSV: the label");
+  app.add_flag("--multi-label", multi_label, "classification: labels with commas between them");
+  app.add_flag("--freeze-encoder", options.freeze_encoder, "train the head alone");
+  return program.run(argc, argv, [&] {
+    const auto tokenizer =
+        std::make_shared<ef::Tokenizer>(ef::Tokenizer::from_pretrained(program.model));
+    const auto config = ef::RobertaConfig::from_pretrained(program.model);
+    ef::Context cx = program.context();
+    ef::ThreadPool* const pool = &cx.threads();
+    ef::TaskOptions& files = tune.files;
+    const ef::LabelledColumns& columns = files.columns;
+    files.max_length = program.max_length;
+    options.settings = {{"task", multi_label ? "multi-label " + task : task},
+                        {"model", program.model},
+                        {"train", files.train},
+                        {"dev", files.dev},
+                        {"columns", {columns.text, columns.pair, columns.label}},
+                        {"max_length", files.max_length},
+                        {"stride", files.stride}};
+    const auto kind = task == "regression" ? ef::ClassificationKind::regression
+                      : multi_label        ? ef::ClassificationKind::multi_label
+                                           : ef::ClassificationKind::single_label;
+    program.with_scalar([&]<class Scalar>() {
+      if (task == "ner")
+        tune(cx, *tokenizer, ef::TaggingTask<Scalar>(*tokenizer, config, files, pool));
+      else if (task == "qa")
+        tune(cx, *tokenizer, ef::AnsweringTask<Scalar>(tokenizer, config, files, pool));
+      else
+        tune(cx, *tokenizer, ef::ClassificationTask<Scalar>(*tokenizer, config, kind, files, pool));
+    });
+  });
+}
