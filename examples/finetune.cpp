@@ -124,6 +124,7 @@ int main(int argc, char** argv) {
     ef::TaskOptions& files = tune.files;
     const ef::LabelledColumns& columns = files.columns;
     files.max_length = program.max_length;
+    options.precision = program.precision().value_or(ef::Precision::full);
     options.settings = {{"task", multi_label ? "multi-label " + task : task},
                         {"model", program.model},
                         {"train", files.train},

@@ -49,10 +49,11 @@ struct FineTuningOptions {
   double layer_decay = 1;           ///< as layerwise_rate
   bool freeze_encoder = false;      ///< the head alone is trained
   double moving_average = 0;        ///< above 0: its weights are evaluated and saved
-  Index patience = 0;       ///< stop after so many epochs without a better metric; 0: do not
-  Index save_every = 0;     ///< updates after which to save, beside each epoch's end; 0: none
-  std::uint64_t seed = 1;   ///< of the head, the order of the texts and dropout
-  std::string metric = {};  ///< which one is to be high; empty: the task's official one
+  Index patience = 0;    ///< stop after so many epochs without a better metric; 0: do not
+  Index save_every = 0;  ///< updates after which to save, beside each epoch's end; 0: none
+  Precision precision = Precision::full;  ///< as TrainerOptions::precision
+  std::uint64_t seed = 1;                 ///< of the head, the order of the texts and dropout
+  std::string metric = {};         ///< which one is to be high; empty: the task's official one
   Json settings = Json::object();  ///< what else must be the same for a training to go on
   std::function<void(Index done, Index total)> on_update = {};  ///< called after each update
   /// Called before the first update with the names of the parameters that the folder lacked.
@@ -227,6 +228,7 @@ class FineTuning {
   [[nodiscard]] Json all_settings() const {
     Json settings = options_.settings;
     settings.update({{"dtype", saved_dtype<Scalar>},
+                     {"precision", name_of(options_.precision)},
                      {"epochs", options_.epochs},
                      {"batch", options_.batch},
                      {"learning_rate", options_.learning_rate},
@@ -348,7 +350,8 @@ class FineTuning {
                          .warmup_steps = static_cast<Index>(std::ceil(warmup)),
                          .total_steps = steps},
             .clip = options_.clip,
-            .seed = options_.seed};
+            .seed = options_.seed,
+            .precision = options_.precision};
   }
 
   /// One update by these texts, a part of them at a time.
