@@ -81,7 +81,7 @@ int main(int argc, char** argv) {
   app.remove_option(app.get_option("text"));
   app.remove_option(app.get_option("--input"));
   app.get_option("--output")->required()->description("folder for the model");
-  app.get_option("--precision")->check(CLI::IsMember({"float", "double"}));
+  app.get_option("--precision")->check(CLI::IsMember({"float", "double", "bf16"}));
   app.add_option("--task", task, "what to learn")
       ->required()
       ->check(CLI::IsMember({"classification", "regression", "ner", "qa"}));

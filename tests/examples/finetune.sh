@@ -28,7 +28,7 @@ expect_common
 expect_usage --task classification --train x --dev y
 expect_usage --task translation --train x --dev y --output z
 expect_usage --task ner --train x --dev y --output z --epochs 0
-expect_usage --task ner --train x --dev y --output z --precision bf16
+expect_usage --task ner --train x --dev y --output z --precision int8
 expect_usage --task ner --train x --dev y --output z a text
 
 # Classes.
