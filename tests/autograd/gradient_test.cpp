@@ -6,13 +6,13 @@
 #include "eigenformer/autograd/gradcheck.hpp"
 #include "eigenformer/autograd/ops.hpp"
 
+namespace gradient_test {
+
 namespace ef = eigenformer;
 using ef::Context;
 using ef::Index;
 using T = ef::Tensor<double>;
 using Inputs = std::vector<T>;
-
-namespace {
 
 T random(const ef::Shape& shape, std::uint64_t stream) {
   T tensor(shape);
@@ -34,8 +34,6 @@ void expect_gradients(Function function, Inputs inputs, double tolerance = 1e-8)
   Context cx(2);
   EXPECT_LT(ef::gradcheck(cx, function, std::move(inputs)), tolerance);
 }
-
-}  // namespace
 
 TEST(Gradient, LinearWithEveryActivation) {
   for (const auto activation :
@@ -317,3 +315,5 @@ TEST(Dropout, ActsOnlyWithAGenerator) {
   EXPECT_FALSE((ef::dropout(cx, x, 0.25).array() == y.array()).all());
   EXPECT_THROW((void)ef::dropout(cx, x, 1.0), ef::Error);
 }
+
+}  // namespace gradient_test

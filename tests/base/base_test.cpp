@@ -10,6 +10,8 @@
 
 #include "../messages.hpp"
 
+namespace base_test {
+
 namespace ef = eigenformer;
 
 TEST(Error, MessageJoinsItsParts) {
@@ -119,3 +121,5 @@ TEST(Batch, RefusesPartsThatDisagree) {
   ef::Batch batch;
   EXPECT_THROW(batch.add(ids, std::vector<ef::TokenId>{0}), ef::ShapeError);
 }
+
+}  // namespace base_test

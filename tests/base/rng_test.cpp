@@ -5,6 +5,8 @@
 
 #include <gtest/gtest.h>
 
+namespace rng_test {
+
 namespace ef = eigenformer;
 
 // The known answers of the reference implementation (Random123, kat_vectors).
@@ -28,3 +30,5 @@ TEST(Rng, NormalHasMeanZeroAndVarianceOne) {
   EXPECT_NEAR(sum / n, 0.0, 0.02);
   EXPECT_NEAR(squares / n, 1.0, 0.02);
 }
+
+}  // namespace rng_test

@@ -10,9 +10,9 @@
 
 #include "eigenformer/eigenformer.hpp"
 
-namespace ef = eigenformer;
+namespace many_threads_test {
 
-namespace {
+namespace ef = eigenformer;
 
 const std::string folder = EIGENFORMER_EXAMPLES "/model";
 const std::string small = EIGENFORMER_FIXTURES "/sentences/encoder";
@@ -45,8 +45,6 @@ void expect_one_answer(std::optional<ef::Precision> precision) {
     });
   }
 }
-
-}  // namespace
 
 TEST(ManyThreads, ShareOneModel) {
   const auto tokenizer = ef::Tokenizer::from_pretrained(folder);
@@ -113,3 +111,5 @@ TEST(ManyThreads, CopiesOfAnEmbeddingSearchOneIndex) {
     }
   });
 }
+
+}  // namespace many_threads_test

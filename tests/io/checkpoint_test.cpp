@@ -12,9 +12,7 @@
 #include "../messages.hpp"
 #include "../temporary_folder.hpp"
 
-namespace eigenformer {
-namespace {
-
+namespace eigenformer::checkpoint_test {
 using tests::contains;
 using tests::message_of;
 using tests::TemporaryFolder;
@@ -185,5 +183,4 @@ TEST_F(Sharded, BrokenShardIsNamed) {
   EXPECT_TRUE(contains(refused(), second));
 }
 
-}  // namespace
-}  // namespace eigenformer
+}  // namespace eigenformer::checkpoint_test

@@ -18,9 +18,7 @@
 #include "../temporary_folder.hpp"
 #include <signal.h>
 
-namespace eigenformer {
-namespace {
-
+namespace eigenformer::file_test {
 using tests::contains;
 using tests::message_of;
 using tests::TemporaryFolder;
@@ -231,5 +229,4 @@ TEST(MappedFile, ErrorsNamePathAndReason) {
   EXPECT_TRUE(contains(refused(folder / "pipe"), "not a regular file"));
 }
 
-}  // namespace
-}  // namespace eigenformer
+}  // namespace eigenformer::file_test

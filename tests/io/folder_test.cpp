@@ -21,9 +21,7 @@
 #include "../temporary_folder.hpp"
 #include <signal.h>
 
-namespace eigenformer {
-namespace {
-
+namespace eigenformer::folder_test {
 using tests::contains;
 using tests::message_of;
 using tests::TemporaryFolder;
@@ -230,5 +228,4 @@ TEST(FolderUpdate, WritersAndReadersAtOnce) {
   EXPECT_EQ(folder.entries(), (Names{"large", "small"}));
 }
 
-}  // namespace
-}  // namespace eigenformer
+}  // namespace eigenformer::folder_test

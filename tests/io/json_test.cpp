@@ -9,9 +9,7 @@
 #include "../messages.hpp"
 #include "../temporary_folder.hpp"
 
-namespace eigenformer {
-namespace {
-
+namespace eigenformer::json_test {
 using tests::contains;
 using tests::message_of;
 using tests::TemporaryFolder;
@@ -171,5 +169,4 @@ TEST(Json, LargeObjectsAreNotQuadratic) {
   EXPECT_LT(std::chrono::duration<double>(spent).count(), 10.0);  // quadratic: minutes
 }
 
-}  // namespace
-}  // namespace eigenformer
+}  // namespace eigenformer::json_test

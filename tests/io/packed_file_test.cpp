@@ -18,9 +18,7 @@
 #include "../messages.hpp"
 #include "../temporary_folder.hpp"
 
-namespace eigenformer {
-namespace {
-
+namespace eigenformer::packed_file_test {
 using tests::contains;
 using tests::message_of;
 using tests::TemporaryFolder;
@@ -219,5 +217,4 @@ TEST(Files, FolderOf) {
   EXPECT_FALSE(is_file(folder.path()) || is_file(folder / "none"));
 }
 
-}  // namespace
-}  // namespace eigenformer
+}  // namespace eigenformer::packed_file_test

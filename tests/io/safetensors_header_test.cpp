@@ -15,9 +15,7 @@
 #include "../temporary_folder.hpp"
 #include "safetensors_bytes.hpp"
 
-namespace eigenformer {
-namespace {
-
+namespace eigenformer::safetensors_header_test {
 using testing::as_byte_span;
 using testing::entry;
 using testing::safetensors_bytes;
@@ -466,5 +464,4 @@ TEST(SafetensorsAttack, EveryFlippedBitIsRefusedOrHarmless) {
   }
 }
 
-}  // namespace
-}  // namespace eigenformer
+}  // namespace eigenformer::safetensors_header_test

@@ -19,9 +19,7 @@
 #include "../temporary_folder.hpp"
 #include "safetensors_bytes.hpp"
 
-namespace eigenformer {
-namespace {
-
+namespace eigenformer::safetensors_reference_test {
 using testing::as_byte_span;
 using tests::TemporaryFolder;
 
@@ -168,5 +166,4 @@ TEST(SafetensorsReference, AgreesOnEveryHeader) {
   RecordProperty("stricter", counts[2]);
 }
 
-}  // namespace
-}  // namespace eigenformer
+}  // namespace eigenformer::safetensors_reference_test

@@ -20,9 +20,7 @@
 #include "../temporary_folder.hpp"
 #include "safetensors_bytes.hpp"
 
-namespace eigenformer {
-namespace {
-
+namespace eigenformer::safetensors_test {
 using testing::entry;
 using testing::safetensors_bytes;
 using tests::contains;
@@ -527,5 +525,4 @@ TEST(SafetensorsWrite, ManyTensors) {
   }
 }
 
-}  // namespace
-}  // namespace eigenformer
+}  // namespace eigenformer::safetensors_test

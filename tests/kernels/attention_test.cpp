@@ -7,14 +7,14 @@
 
 #include "support.hpp"
 
+namespace attention_test {
+
 namespace ef = eigenformer;
 namespace kernels = ef::kernels;
 namespace reference = ef::kernels::reference;
 using ef::Index;
 using ef::testing::close;
 using ef::testing::Strided;
-
-namespace {
 
 enum class Mask { none, some, second_segment };
 
@@ -149,8 +149,6 @@ template <class Scalar>
 class Attention : public ::testing::Test {};
 using Scalars = ::testing::Types<float, double>;
 TYPED_TEST_SUITE(Attention, Scalars);
-
-}  // namespace
 
 TYPED_TEST(Attention, ForwardAndProbabilities) {
   ef::ThreadPool pool(2);
@@ -302,3 +300,5 @@ TYPED_TEST(Attention, TheDropoutPatternIsTheSameForwardAndBackward) {
   }
   EXPECT_NEAR(static_cast<double>(dropped) / static_cast<double>(n * n), 0.3, 0.03);
 }
+
+}  // namespace attention_test

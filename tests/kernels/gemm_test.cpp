@@ -6,6 +6,8 @@
 
 #include "support.hpp"
 
+namespace gemm_test {
+
 namespace ef = eigenformer;
 namespace kernels = ef::kernels;
 namespace reference = ef::kernels::reference;
@@ -13,8 +15,6 @@ using ef::Index;
 using ef::testing::close;
 using ef::testing::Strided;
 using kernels::Layout;
-
-namespace {
 
 struct Sizes {
   Index m, n, k;
@@ -39,8 +39,6 @@ template <class Scalar>
 class Gemm : public ::testing::Test {};
 using Scalars = ::testing::Types<float, double>;
 TYPED_TEST_SUITE(Gemm, Scalars);
-
-}  // namespace
 
 TYPED_TEST(Gemm, EveryLayout) {
   using Scalar = TypeParam;
@@ -203,3 +201,5 @@ TYPED_TEST(Gemm, ColumnSums) {
     EXPECT_TRUE(close(found, expected));
   }
 }
+
+}  // namespace gemm_test

@@ -14,12 +14,12 @@
 #include "eigenformer/kernels/isa/kernels.hpp"
 #include "eigenformer/kernels/packing.hpp"
 
+namespace isa_test {
+
 namespace ef = eigenformer;
 namespace kernels = eigenformer::kernels;
 using ef::Index;
 using ef::Isa;
-
-namespace {
 
 std::vector<float> random(Index n, std::uint64_t stream, double scale = 1) {
   const ef::Rng rng(5);
@@ -47,10 +47,6 @@ double ulps(double exact, float found) {
   std::frexp(std::max(std::abs(exact), double(std::numeric_limits<float>::min())), &exponent);
   return std::abs(exact - double(found)) / std::ldexp(1.0, exponent - 24);
 }
-
-}  // namespace
-
-namespace {
 
 /// The operands of one product as plain numbers, packed as one strip and one panel.
 struct Operands {
@@ -131,8 +127,6 @@ Operands operands(const kernels::Kernels& k, ef::Precision precision, Index rows
   }
   return o;
 }
-
-}  // namespace
 
 TEST_P(EveryIsa, TilesOfEverySize) {
   for (const auto precision : {ef::Precision::full, ef::Precision::bf16, ef::Precision::int8}) {
@@ -419,3 +413,5 @@ TEST(IsaNames, AreKnownOrRefused) {
   EXPECT_EQ(ef::isa_from_name(ef::name_of(ef::best_isa())), ef::best_isa());
   EXPECT_THROW((void)ef::isa_from_name("mmx"), ef::ConfigError);
 }
+
+}  // namespace isa_test

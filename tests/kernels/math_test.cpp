@@ -16,12 +16,12 @@
 
 #include "eigenformer/kernels/isa/kernels.hpp"
 
+namespace math_test {
+
 namespace ef = eigenformer;
 using ef::Index;
 using ef::Isa;
 using ef::kernels::Kernels;
-
-namespace {
 
 /// x p, where p = 0 wins against infinity.
 double weighted(double x, double p) { return p == 0 ? 0 : x * p; }
@@ -102,8 +102,6 @@ void for_many_floats(const Check& check) {
 
 class EveryFunction : public testing::TestWithParam<Function> {};
 
-}  // namespace
-
 TEST_P(EveryFunction, IsAccurate) {
   const Function& function = GetParam();
   const std::vector<Isa> isas = every_isa();
@@ -178,3 +176,5 @@ TEST(Functions, KeepSignsOfZeroAndWholeValues) {
     }
   }
 }
+
+}  // namespace math_test

@@ -17,6 +17,8 @@
 
 #include "support.hpp"
 
+namespace rows_test {
+
 namespace ef = eigenformer;
 namespace kernels = ef::kernels;
 namespace reference = ef::kernels::reference;
@@ -25,8 +27,6 @@ using ef::Index;
 using ef::TokenId;
 using ef::testing::close;
 using ef::testing::Strided;
-
-namespace {
 
 template <class Scalar>
 class Rows : public ::testing::Test {
@@ -58,8 +58,6 @@ std::vector<TokenId> random_ids(Index count, Index entries) {
 
 constexpr Index row_counts[] = {0, 1, 5, 16, 17, 67};
 constexpr Index widths[] = {1, 2, 7, 64, 65, 131};
-
-}  // namespace
 
 TYPED_TEST(Rows, ActivationsAndSlopes) {
   using Scalar = TypeParam;
@@ -423,3 +421,5 @@ TYPED_TEST(Rows, Dropout) {
   EXPECT_NEAR(static_cast<double>(both_streams) / 40000, 0.25, 0.01);
   EXPECT_NEAR(static_cast<double>(both_neighbours) / 40000, 0.25, 0.01);
 }
+
+}  // namespace rows_test

@@ -8,11 +8,11 @@
 
 #include "../allocation_counter.hpp"
 
+namespace allocation_test {
+
 namespace ef = eigenformer;
 using ef::Index;
 using ef::Precision;
-
-namespace {
 
 /// Resident memory in KiB.
 long resident() {
@@ -38,8 +38,6 @@ ef::Batch random_batch(const ef::Rng& rng, std::uint64_t stream, Index most) {
   }
   return batch;
 }
-
-}  // namespace
 
 TEST(Allocation, NoneAfterTheLargestBatch) {
   if (EIGENFORMER_COUNTS == 0) GTEST_SKIP() << "a sanitizer has its own malloc";
@@ -72,3 +70,5 @@ TEST(Allocation, NoneAfterTheLargestBatch) {
     EXPECT_LE(resident() - before, 1024) << name_of(precision);
   }
 }
+
+}  // namespace allocation_test

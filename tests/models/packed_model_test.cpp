@@ -20,9 +20,7 @@
 #include "../messages.hpp"
 #include "fixture.hpp"
 
-namespace eigenformer {
-namespace {
-
+namespace eigenformer::packed_model_test {
 using testing_models::Fixture;
 using testing_models::fixture_folder;
 using testing_models::fixture_names;
@@ -365,5 +363,4 @@ TEST(PackedModel, DamageIsRefusedOrHarmless) {
   }
 }
 
-}  // namespace
-}  // namespace eigenformer
+}  // namespace eigenformer::packed_model_test

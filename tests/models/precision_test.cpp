@@ -7,11 +7,11 @@
 
 #include "eigenformer/models/roberta.hpp"
 
+namespace precision_test {
+
 namespace ef = eigenformer;
 using ef::Index;
 using ef::Precision;
-
-namespace {
 
 ef::RobertaConfig small_config() {
   ef::RobertaConfig config;
@@ -100,8 +100,6 @@ struct Case {
 constexpr Case cases[] = {
     {"plain", 1, false}, {"outliers", 100, false}, {"compensated", 100, true}};
 
-}  // namespace
-
 TEST(ReducedPrecision, HiddenStatesKeepTheirDirection) {
   for (const Case& test : cases) {
     ef::RobertaModel<double> exact(small_config(), /*pooler=*/false);
@@ -180,3 +178,5 @@ TEST(LastLayer, RowsAskedForAreThoseOfAllRows) {
   EXPECT_THROW((void)model(cx, batch, std::vector<Index>{188}), ef::ShapeError);
   EXPECT_THROW((void)model(cx, batch, std::vector<Index>{-1}), ef::ShapeError);
 }
+
+}  // namespace precision_test

@@ -13,9 +13,7 @@
 #include "eigenformer/models/roberta.hpp"
 #include "eigenformer/models/roberta_heads.hpp"
 
-namespace eigenformer {
-namespace {
-
+namespace eigenformer::published_values_test {
 class PublishedValues : public ::testing::Test {
  protected:
   void SetUp() override {
@@ -120,5 +118,4 @@ TEST(PublishedMnli, Logits) {
   EXPECT_EQ(model.config().label(0), "CONTRADICTION");
 }
 
-}  // namespace
-}  // namespace eigenformer
+}  // namespace eigenformer::published_values_test

@@ -9,9 +9,7 @@
 
 #include "../messages.hpp"
 
-namespace eigenformer {
-namespace {
-
+namespace eigenformer::roberta_config_test {
 RobertaConfig parse(const std::string& text) {
   return RobertaConfig::from_json(parse_json(text, "dir/config.json"), "dir/config.json");
 }
@@ -281,5 +279,4 @@ TEST(RobertaConfig, FromPretrainedNamesThePath) {
       "no/such/folder/config.json"));
 }
 
-}  // namespace
-}  // namespace eigenformer
+}  // namespace eigenformer::roberta_config_test

@@ -17,9 +17,7 @@
 #include "../messages.hpp"
 #include "fixture.hpp"
 
-namespace eigenformer {
-namespace {
-
+namespace eigenformer::roberta_heads_test {
 using testing_models::ChangedFixture;
 using testing_models::Difference;
 using testing_models::difference;
@@ -586,5 +584,4 @@ TEST(AutoModel, SaysWhatItFoundAndWhatItKnows) {
       {bert.path(), "'model_type' is bert", "roberta", "xlm-roberta", "camembert"});
 }
 
-}  // namespace
-}  // namespace eigenformer
+}  // namespace eigenformer::roberta_heads_test

@@ -14,9 +14,7 @@
 #include "../messages.hpp"
 #include "fixture.hpp"
 
-namespace eigenformer {
-namespace {
-
+namespace eigenformer::roberta_loading_test {
 using testing_models::ChangedFixture;
 using testing_models::Fixture;
 using testing_models::fixture_folder;
@@ -332,5 +330,4 @@ TEST(RobertaInputs, NoTexts) {
   EXPECT_EQ(model(cx, gap).shape(), Shape({6, 41}));
 }
 
-}  // namespace
-}  // namespace eigenformer
+}  // namespace eigenformer::roberta_loading_test

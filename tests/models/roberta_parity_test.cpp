@@ -12,9 +12,7 @@
 
 #include "fixture.hpp"
 
-namespace eigenformer {
-namespace {
-
+namespace eigenformer::roberta_parity_test {
 using testing_models::Difference;
 using testing_models::Fixture;
 using testing_models::fixture_names;
@@ -302,5 +300,4 @@ TEST(RobertaFixtures, AreThere) {
   EXPECT_GE(fixture_names(&Fixture::masked_lm).size(), 14u);
 }
 
-}  // namespace
-}  // namespace eigenformer
+}  // namespace eigenformer::roberta_parity_test

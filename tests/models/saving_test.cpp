@@ -19,9 +19,7 @@
 #include "../kill_points.hpp"
 #include "fixture.hpp"
 
-namespace eigenformer {
-namespace {
-
+namespace eigenformer::saving_test {
 using namespace testing_models;
 using MaskedLm = RobertaForMaskedLM<float>;
 
@@ -177,5 +175,4 @@ TEST(Saving, ModelAndTokenizerAtOnce) {
   EXPECT_EQ(Tokenizer::from_pretrained(folder.path()).vocab_size(), tokenizer.vocab_size());
 }
 
-}  // namespace
-}  // namespace eigenformer
+}  // namespace eigenformer::saving_test

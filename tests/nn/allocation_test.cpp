@@ -6,6 +6,8 @@
 #include "../allocation_counter.hpp"
 #include "support.hpp"
 
+namespace allocation_test {
+
 namespace ef = eigenformer;
 using ef::Index;
 
@@ -35,3 +37,5 @@ TEST(Allocation, ARepeatedForwardPassHasNone) {
     EXPECT_GT(allocations.load(), 0);  // the counter does count
   }
 }
+
+}  // namespace allocation_test

@@ -10,6 +10,8 @@
 #include "../messages.hpp"
 #include "support.hpp"
 
+namespace modules_test {
+
 namespace ef = eigenformer;
 using ef::Context;
 using ef::Index;
@@ -20,8 +22,6 @@ using ef::testing::close;
 using ef::testing::Matrix;
 using ef::tests::expect_parts;
 using ef::tests::message_of;
-
-namespace {
 
 template <class Scalar>
 class Modules : public ::testing::Test {
@@ -67,8 +67,6 @@ using Scalars = ::testing::Types<float, double>;
 TYPED_TEST_SUITE(Modules, Scalars);
 
 const ef::EncoderLayerOptions small_layer{.hidden = 8, .heads = 2, .intermediate = 12};
-
-}  // namespace
 
 TYPED_TEST(Modules, LinearOfAnySize) {
   using Scalar = TypeParam;
@@ -473,3 +471,5 @@ TEST(ModuleGradients, OfAQueryThatSeesNothing) {
   const ef::Linear<double> source(4, 5, ef::Initializer(9, 1.0));
   EXPECT_LT(ef::gradcheck(cx, function, {source.weight().value().clone()}), 1e-8);
 }
+
+}  // namespace modules_test

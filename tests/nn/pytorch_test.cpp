@@ -7,14 +7,14 @@
 
 #include "support.hpp"
 
+namespace pytorch_test {
+
 namespace ef = eigenformer;
 using ef::Index;
 using ef::Tensor;
 using ef::testing::close;
 using ef::testing::Fixture;
 using ef::testing::tolerance;
-
-namespace {
 
 template <class Scalar>
 class PyTorch : public ::testing::Test {
@@ -68,8 +68,6 @@ void expect_gradients(const Fixture& fixture, const std::string& name, const Mod
   });
   EXPECT_GT(seen, 0);
 }
-
-}  // namespace
 
 TYPED_TEST(PyTorch, Linear) {
   using Scalar = TypeParam;
@@ -211,3 +209,5 @@ TEST(PyTorchGradients, EncoderLayer) {
     });
   }
 }
+
+}  // namespace pytorch_test

@@ -6,11 +6,11 @@
 
 #include "support.hpp"
 
+namespace threads_test {
+
 namespace ef = eigenformer;
 using ef::Index;
 using ef::Tensor;
-
-namespace {
 
 class Threads : public ::testing::Test {
  protected:
@@ -56,8 +56,6 @@ class Threads : public ::testing::Test {
   Tensor<float> x;
   std::vector<Index> segments{0, 3, 3, 20, 70};
 };
-
-}  // namespace
 
 TEST_F(Threads, OneModelInFourContexts) {
   ef::Context alone(1);
@@ -105,3 +103,5 @@ TEST_F(Threads, ResultsDoNotDependOnTheirNumber) {
     EXPECT_TRUE(run(cx, model) == expected) << threads;
   }
 }
+
+}  // namespace threads_test

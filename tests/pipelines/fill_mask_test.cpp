@@ -5,9 +5,9 @@
 
 #include <gtest/gtest.h>
 
-namespace ef = eigenformer;
+namespace fill_mask_test {
 
-namespace {
+namespace ef = eigenformer;
 
 ef::FillMask& fill() {
   static auto made = ef::FillMask::from_pretrained(EIGENFORMER_EXAMPLES "/model");
@@ -15,8 +15,6 @@ ef::FillMask& fill() {
 }
 
 const std::string genesis = "In the beginning God created the <mask> and the earth.";
-
-}  // namespace
 
 TEST(FillMask, GuessesAreProbabilitiesBestFirst) {
   const auto guesses = fill()(genesis, {.top_k = 10});
@@ -103,3 +101,5 @@ TEST(FillMask, CopiesShareTheModelAndAgree) {
   EXPECT_EQ(&copy.model(), &fill().model());
   EXPECT_EQ(copy(genesis)[0].score, fill()(genesis)[0].score);
 }
+
+}  // namespace fill_mask_test

@@ -22,9 +22,7 @@
 #include "../allocation_counter.hpp"
 #include "../temporary_folder.hpp"
 
-namespace eigenformer {
-namespace {
-
+namespace eigenformer::hostile_input_test {
 using tests::TemporaryFolder;
 
 const std::string fixtures = EIGENFORMER_FIXTURES;
@@ -429,5 +427,4 @@ TEST_F(HostileText, Empty) {
   EXPECT_EQ(embedding()(std::vector<std::string>{}).size(0), 0);
 }
 
-}  // namespace
-}  // namespace eigenformer
+}  // namespace eigenformer::hostile_input_test

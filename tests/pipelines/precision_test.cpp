@@ -9,11 +9,11 @@
 #include "eigenformer/models.hpp"
 #include "eigenformer/tokenizers.hpp"
 
+namespace precision_test {
+
 namespace ef = eigenformer;
 using ef::Index;
 using ef::Precision;
-
-namespace {
 
 /// Mean of -log p of the masked tokens, each seventh of every verse at a time.
 double loss(Precision precision) {
@@ -49,8 +49,6 @@ double loss(Precision precision) {
   return sum / static_cast<double>(count);
 }
 
-}  // namespace
-
 TEST(Precision, LossOfTheModelThatShips) {
   const double full = loss(Precision::full);
   const double bf16 = loss(Precision::bf16);
@@ -60,3 +58,5 @@ TEST(Precision, LossOfTheModelThatShips) {
   EXPECT_NEAR(bf16, full, 0.002);
   EXPECT_NEAR(int8, full, 0.01);
 }
+
+}  // namespace precision_test

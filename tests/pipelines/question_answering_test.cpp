@@ -12,10 +12,10 @@
 
 #include "../models/fixture.hpp"
 
+namespace question_answering_test {
+
 namespace ef = eigenformer;
 using ef::tests::TemporaryFolder;
-
-namespace {
 
 const std::string fixtures = EIGENFORMER_FIXTURES "/question_answering/";
 
@@ -102,8 +102,6 @@ void expect_same(const std::vector<ef::Answer>& got, const std::vector<ef::Answe
     EXPECT_EQ(got[i].score, expected[i].score);
   }
 }
-
-}  // namespace
 
 TEST(QuestionAnswering, DoubleIsTransformers) { expect_parity<double>(1e-10); }
 TEST(QuestionAnswering, FloatIsTransformers) { expect_parity<float>(1e-5); }
@@ -240,3 +238,5 @@ TEST(QuestionAnswering, RefusesLogitsThatAreNoNumbers) {
   auto answer = ef::QuestionAnswering::from_pretrained(folder.path());
   EXPECT_THROW((void)answer("who", "God"), ef::Error);
 }
+
+}  // namespace question_answering_test

@@ -10,12 +10,12 @@
 
 #include "classification_fixture.hpp"
 
+namespace rerank_test {
+
 namespace ef = eigenformer;
 using ef::ClassificationFunction;
 using ef::RankedDocument;
 using namespace ef::testing_classification;
-
-namespace {
 
 /// Scores of each document, and the order wherever neighbours differ by more than rounding.
 template <class Scalar>
@@ -50,8 +50,6 @@ void expect_parity(double tolerance) {
   }
   std::printf("%zu folders, %zu scores\n", cases("rerank").size(), count);
 }
-
-}  // namespace
 
 TEST(Rerank, DoubleIsCrossEncoder) { expect_parity<double>(1e-11); }
 TEST(Rerank, FloatIsCrossEncoder) { expect_parity<float>(1e-5); }
@@ -137,3 +135,5 @@ TEST(Rerank, ReducedPrecision) {
     }
   }
 }
+
+}  // namespace rerank_test

@@ -14,13 +14,13 @@
 #include "../messages.hpp"
 #include "../temporary_folder.hpp"
 
+namespace search_test {
+
 namespace ef = eigenformer;
 using ef::Index;
 using ef::tests::expect_parts;
 using ef::tests::message_of;
 using ef::tests::TemporaryFolder;
-
-namespace {
 
 using Hits = std::vector<std::vector<ef::SearchHit>>;
 
@@ -93,8 +93,6 @@ bool same_hits(const Hits& a, const Hits& b) {
 
 constexpr float not_a_number = std::numeric_limits<float>::quiet_NaN();
 constexpr float infinity = std::numeric_limits<float>::infinity();
-
-}  // namespace
 
 TEST(Search, IsAPlainDoubleLoop) {
   ef::Context cx(2);
@@ -306,3 +304,5 @@ TEST(Search, RefusesHostileFiles) {
     expect_parts(message_of<ef::Error>([&] { (void)search(cx, query, 3); }), {path});
   }
 }
+
+}  // namespace search_test

@@ -11,12 +11,12 @@
 #include "../messages.hpp"
 #include "../models/fixture.hpp"
 
+namespace sentence_embedding_test {
+
 namespace ef = eigenformer;
 using ef::testing_models::Difference;
 using ef::testing_models::same_bits;
 using ef::tests::TemporaryFolder;
-
-namespace {
 
 const std::string fixtures = EIGENFORMER_FIXTURES "/sentences/";
 
@@ -114,8 +114,6 @@ ef::SentenceEmbedding example(int threads = 2) {
   return ef::SentenceEmbedding::from_pretrained(EIGENFORMER_EXAMPLES "/model",
                                                 ef::Context(threads));
 }
-
-}  // namespace
 
 TEST(SentenceEmbedding, DoubleIsSentenceTransformers) { expect_parity<double>(1e-10); }
 TEST(SentenceEmbedding, FloatIsSentenceTransformers) { expect_parity<float>(1e-5); }
@@ -296,3 +294,5 @@ TEST(Pooling, SegmentsByHand) {
     EXPECT_THROW((void)ef::pool_segments<double>(cx, hidden, wrong, modes), ef::ShapeError);
   }
 }
+
+}  // namespace sentence_embedding_test

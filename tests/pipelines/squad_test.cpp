@@ -8,10 +8,10 @@
 
 #include "../temporary_folder.hpp"
 
+namespace squad_test {
+
 namespace ef = eigenformer;
 using ef::tests::TemporaryFolder;
-
-namespace {
 
 const std::string fixtures = EIGENFORMER_FIXTURES "/question_answering/";
 
@@ -73,8 +73,6 @@ std::string refusal(const std::string& document) {
   }
   return "accepted";
 }
-
-}  // namespace
 
 TEST(Squad, DoubleIsTransformers) { expect_parity<double>(1e-10); }
 TEST(Squad, FloatIsTransformers) { expect_parity<float>(1e-4); }
@@ -158,3 +156,5 @@ TEST(Squad, RefusesWhatIsNotThere) {
   data.contexts[0].clear();
   EXPECT_EQ(ef::squad_predictions(answer, data).at(0).text, "empty");
 }
+
+}  // namespace squad_test

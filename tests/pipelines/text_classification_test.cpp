@@ -12,14 +12,14 @@
 
 #include "classification_fixture.hpp"
 
+namespace text_classification_test {
+
 namespace ef = eigenformer;
 using ef::ClassificationFunction;
 using ef::LabelScore;
 using ef::TextInput;
 using ef::TruncationStrategy;
 using namespace ef::testing_classification;
-
-namespace {
 
 const std::map<std::string, ClassificationFunction> functions = {
     {"softmax", ClassificationFunction::softmax},
@@ -104,8 +104,6 @@ std::string error_of(Function&& refused) {
   }
   return "";
 }
-
-}  // namespace
 
 TEST(TextClassification, DoubleIsTransformers) { expect_parity<double>(1e-11); }
 TEST(TextClassification, FloatIsTransformers) { expect_parity<float>(1e-5); }
@@ -257,3 +255,5 @@ TEST(TextClassification, AnotherModelIsRefusedByName) {
   }
   EXPECT_THROW((void)ef::TextClassification::from_pretrained("no/such/folder"), ef::IoError);
 }
+
+}  // namespace text_classification_test

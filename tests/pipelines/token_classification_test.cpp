@@ -15,12 +15,12 @@
 
 #include "../temporary_folder.hpp"
 
+namespace token_classification_test {
+
 namespace ef = eigenformer;
 using ef::AggregationStrategy;
 using ef::Entity;
 using Options = ef::TokenClassificationOptions;
-
-namespace {
 
 const std::string fixtures = EIGENFORMER_FIXTURES "/token_classification/";
 
@@ -133,8 +133,6 @@ std::string words(int count) {
   return text;
 }
 
-}  // namespace
-
 TEST(TokenClassification, DoubleIsTransformers) { expect_parity<double>(1e-10); }
 TEST(TokenClassification, FloatIsTransformers) { expect_parity<float>(1e-5); }
 
@@ -226,3 +224,5 @@ TEST(TokenClassification, RefusesWithTheFix) {
   EXPECT_THROW((void)ef::TokenClassification::from_pretrained(EIGENFORMER_EXAMPLES "/model"),
                ef::Error);
 }
+
+}  // namespace token_classification_test

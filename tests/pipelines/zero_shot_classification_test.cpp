@@ -9,11 +9,11 @@
 
 #include "classification_fixture.hpp"
 
+namespace zero_shot_classification_test {
+
 namespace ef = eigenformer;
 using ef::LabelScore;
 using namespace ef::testing_classification;
-
-namespace {
 
 template <class Scalar>
 void expect_parity(double tolerance) {
@@ -50,8 +50,6 @@ ef::ZeroShotClassification load(const std::string& name) {
   const CaseFolder folder("zero_shot", name);
   return ef::ZeroShotClassification::from_pretrained(folder.path(), ef::Context(2));
 }
-
-}  // namespace
 
 TEST(ZeroShotClassification, DoubleIsTransformers) { expect_parity<double>(1e-11); }
 TEST(ZeroShotClassification, FloatIsTransformers) { expect_parity<float>(1e-5); }
@@ -98,3 +96,5 @@ TEST(ZeroShotClassification, AnEntailmentThatIsNotThereIsRefused) {
   const CaseFolder beyond("zero_shot", "entailment_last", json);
   EXPECT_THROW((void)ef::ZeroShotClassification::from_pretrained(beyond.path()), ef::ConfigError);
 }
+
+}  // namespace zero_shot_classification_test

@@ -6,18 +6,16 @@
 
 #include "../messages.hpp"
 
+namespace tensor_test {
+
 namespace ef = eigenformer;
 using Matrix = Eigen::MatrixXd;
-
-namespace {
 
 ef::Tensor<double> counting(const ef::Shape& shape) {
   ef::Tensor<double> tensor(shape);
   for (ef::Index i = 0; i < tensor.numel(); ++i) tensor.data()[i] = static_cast<double>(i);
   return tensor;
 }
-
-}  // namespace
 
 TEST(Tensor, IsMadeFromAnyEigenExpression) {
   const Matrix a = Matrix::Random(3, 4);
@@ -131,3 +129,5 @@ TEST(MemoryPool, EveryClassHoldsItsSizes) {
     EXPECT_EQ(PoolState::class_of(PoolState::class_bytes(size_class)), size_class);
   }
 }
+
+}  // namespace tensor_test

@@ -9,9 +9,9 @@
 
 #include "../temporary_folder.hpp"
 
-namespace ef = eigenformer;
+namespace cpu_count_test {
 
-namespace {
+namespace ef = eigenformer;
 
 /// A folder with what a test wants to be in /sys and /proc.
 class FakeRoot : public ef::tests::TemporaryFolder {
@@ -35,8 +35,6 @@ class FakeRoot : public ef::tests::TemporaryFolder {
   }
   [[nodiscard]] long quota() const { return ef::detail::cpu_quota(path()); }
 };
-
-}  // namespace
 
 TEST(AvailableCores, AtLeastOneAndNoMoreThanCpus) {
   EXPECT_GE(ef::available_cores(), 1);
@@ -101,3 +99,5 @@ TEST(CpuQuota, Version1OfTheCpuControllerAlone) {
   root.write("sys/fs/cgroup/unified/cpu.max", "20000 10000\n");
   EXPECT_EQ(root.quota(), 2);
 }
+
+}  // namespace cpu_count_test

@@ -12,6 +12,8 @@
 
 #include <gtest/gtest.h>
 
+namespace thread_pool_test {
+
 namespace ef = eigenformer;
 
 using std::chrono::microseconds;
@@ -144,3 +146,5 @@ TEST(ParallelFor, RangesDependOnSizeAndGrainAlone) {
     EXPECT_EQ(std::accumulate(covered.begin(), covered.end(), 0), 103);
   }
 }
+
+}  // namespace thread_pool_test

@@ -19,9 +19,7 @@
 #include "../temporary_folder.hpp"
 #include "oracle_cases.hpp"
 
-namespace eigenformer {
-namespace {
-
+namespace eigenformer::bpe_trainer_test {
 using tests::TemporaryFolder;
 
 using Texts = std::vector<std::string>;
@@ -239,5 +237,4 @@ TEST(BpeTrainer, SharedTextsAsTheReference) {
   }
 }
 
-}  // namespace
-}  // namespace eigenformer
+}  // namespace eigenformer::bpe_trainer_test

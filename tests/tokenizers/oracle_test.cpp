@@ -13,9 +13,7 @@
 
 #include "oracle_cases.hpp"
 
-namespace eigenformer {
-namespace {
-
+namespace eigenformer::oracle_test {
 using oracle::Case;
 
 const std::string fixtures = EIGENFORMER_FIXTURES "/tokenizers/";
@@ -203,5 +201,4 @@ TEST(TokenizerOracle, EveryCodePointBesideAddedTokens) {
   }
 }
 
-}  // namespace
-}  // namespace eigenformer
+}  // namespace eigenformer::oracle_test

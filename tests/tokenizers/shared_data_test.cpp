@@ -13,9 +13,7 @@
 #include "../temporary_folder.hpp"
 #include "oracle_cases.hpp"
 
-namespace eigenformer {
-namespace {
-
+namespace eigenformer::shared_data_test {
 using tests::TemporaryFolder;
 
 using Ids = std::vector<TokenId>;
@@ -196,5 +194,4 @@ TEST_F(SharedData, DecodingGivesTheTextBack) {
   }
 }
 
-}  // namespace
-}  // namespace eigenformer
+}  // namespace eigenformer::shared_data_test

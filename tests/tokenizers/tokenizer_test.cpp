@@ -14,9 +14,7 @@
 #include "../temporary_folder.hpp"
 #include "oracle_cases.hpp"
 
-namespace eigenformer {
-namespace {
-
+namespace eigenformer::tokenizer_test {
 using tests::TemporaryFolder;
 
 using Ids = std::vector<TokenId>;
@@ -455,5 +453,4 @@ TEST(Tokenizer, CompanionFilesNameTheSpecialTokens) {
   EXPECT_EQ(Tokenizer::from_pretrained(folder.path()).encode("a").ids, (Ids{2}));
 }
 
-}  // namespace
-}  // namespace eigenformer
+}  // namespace eigenformer::tokenizer_test

@@ -11,10 +11,10 @@
 #include "../messages.hpp"
 #include "../temporary_folder.hpp"
 
+namespace curves_test {
+
 namespace ef = eigenformer;
 using ef::tests::TemporaryFolder;
-
-namespace {
 
 constexpr double infinity = std::numeric_limits<double>::infinity();
 
@@ -25,8 +25,6 @@ int count(const std::string& text, const std::string& part) {
   for (std::size_t at = 0; (at = text.find(part, at)) != std::string::npos; ++at) ++times;
   return times;
 }
-
-}  // namespace
 
 TEST(Curves, PointsLieWhereTheAxesSay) {
   // The plot reaches from (64, 44) to (604, 264).
@@ -125,3 +123,5 @@ TEST(ReportLog, ErrorsNameTheFile) {
                               [&] { return ef::ReportLog(folder / "no/log.jsonl", -1); }),
                           {folder / "no/log.jsonl"});
 }
+
+}  // namespace curves_test

@@ -8,9 +8,9 @@
 
 #include "../messages.hpp"
 
-namespace ef = eigenformer;
+namespace ema_test {
 
-namespace {
+namespace ef = eigenformer;
 
 using Linear = ef::Linear<double>;
 
@@ -26,8 +26,6 @@ std::vector<double> numbers_of(const Linear& layer) {
       layer, [&](const auto& named) { numbers.push_back(std::as_const(named).value().data()[0]); });
   return numbers;
 }
-
-}  // namespace
 
 TEST(MovingAverage, FollowsAsInPyTorch) {
   Linear layer(2, 1);
@@ -53,3 +51,5 @@ TEST(MovingAverage, RefusesADecayOutOfRange) {
                             {"decay", "[0, 1)"});
   }
 }
+
+}  // namespace ema_test

@@ -12,9 +12,7 @@
 #include "../messages.hpp"
 #include "metrics_support.hpp"
 
-namespace eigenformer {
-namespace {
-
+namespace eigenformer::entities_test {
 using Tags = std::vector<std::string>;
 
 /// The tags between spaces.
@@ -97,5 +95,4 @@ TEST(EntityMetrics, RefuseLengthsThatDiffer) {
   EXPECT_THROW((void)entity_scores({}, {}), ShapeError);
 }
 
-}  // namespace
-}  // namespace eigenformer
+}  // namespace eigenformer::entities_test

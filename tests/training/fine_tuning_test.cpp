@@ -15,12 +15,12 @@
 #include "../messages.hpp"
 #include "../temporary_folder.hpp"
 
+namespace fine_tuning_test {
+
 namespace ef = eigenformer;
 using ef::Index;
 using ef::tests::expect_parts;
 using ef::tests::message_of;
-
-namespace {
 
 const std::string examples = EIGENFORMER_EXAMPLES "/model";
 constexpr const char* fillers[] = {"and", "the", "of", "that", "to", "unto", "he", "shall"};
@@ -118,8 +118,6 @@ void expect_same_files(const std::map<std::string, std::string>& found,
   }
   for (const auto& [name, bytes] : found) EXPECT_TRUE(expected.contains(name)) << name;
 }
-
-}  // namespace
 
 TEST_F(FineTuning, LearnsClasses) {
   write_classes();
@@ -468,3 +466,5 @@ TEST(EarlyStopping, CountsFromTheBestValue) {
   EXPECT_TRUE(stopping.improves(0));
   EXPECT_FALSE(stopping.stops());
 }
+
+}  // namespace fine_tuning_test

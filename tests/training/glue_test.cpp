@@ -12,9 +12,7 @@
 #include "../messages.hpp"
 #include "metrics_support.hpp"
 
-namespace eigenformer {
-namespace {
-
+namespace eigenformer::glue_test {
 using tests::expect_scores;
 
 using Labels = std::vector<std::int32_t>;
@@ -107,5 +105,4 @@ TEST(GlueMetrics, RefuseLengthsThatDiffer) {
             "accuracy: 1 predictions but 2 labels; each example needs one of both");
 }
 
-}  // namespace
-}  // namespace eigenformer
+}  // namespace eigenformer::glue_test

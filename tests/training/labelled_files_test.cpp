@@ -6,11 +6,11 @@
 #include "../messages.hpp"
 #include "../temporary_folder.hpp"
 
+namespace labelled_files_test {
+
 namespace ef = eigenformer;
 using ef::tests::expect_parts;
 using ef::tests::message_of;
-
-namespace {
 
 class LabelledFiles : public ::testing::Test {
  protected:
@@ -37,8 +37,6 @@ class LabelledFiles : public ::testing::Test {
   ef::tests::TemporaryFolder folder_;
   std::string path_ = folder_ / "file";
 };
-
-}  // namespace
 
 TEST_F(LabelledFiles, ColumnsAreFoundByTheirNames) {
   const auto single = ef::read_labelled_texts(file("sentence\tlabel\nit 's \"fine\t1\n\t0\n"));
@@ -112,3 +110,5 @@ TEST(SortedLabels, AreInTheOrderOfNumbersOrBytes) {
   EXPECT_EQ(ef::sorted_labels({"not_entailment", "entailment", "10", "9"}),
             (Labels{"10", "9", "entailment", "not_entailment"}));
 }
+
+}  // namespace labelled_files_test

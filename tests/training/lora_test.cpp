@@ -14,11 +14,11 @@
 #include "../messages.hpp"
 #include "../temporary_folder.hpp"
 
+namespace lora_test {
+
 namespace ef = eigenformer;
 using ef::Index;
 using ef::Tensor;
-
-namespace {
 
 const std::string fixtures = EIGENFORMER_FIXTURES "/lora/";
 
@@ -160,8 +160,6 @@ void expect_case(const std::string& name, double tolerance, bool recompute) {
 using Sequence = ef::RobertaForSequenceClassification<double>;
 
 Sequence sequence() { return Sequence::from_pretrained(fixtures + "sequence"); }
-
-}  // namespace
 
 TEST(Lora, IsPeftsForAClassifier) { expect_case<double, Sequence>("sequence", 1e-10, false); }
 TEST(Lora, IsPeftsForAllLinearLayers) {
@@ -309,3 +307,5 @@ TEST(Lora, RefusesFilesOfAnotherKind) {
   expect_parts(ef::tests::message_of<ef::ConfigError>([&] { (void)lora(cx, expected.batch); }),
                {"'lora_dropout' is 0.1"});
 }
+
+}  // namespace lora_test

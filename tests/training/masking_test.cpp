@@ -7,11 +7,11 @@
 
 #include "eigenformer/training/corpus.hpp"
 
+namespace masking_test {
+
 namespace ef = eigenformer;
 using ef::Index;
 using ef::TokenId;
-
-namespace {
 
 constexpr TokenId vocabulary = 1000;
 constexpr TokenId mask = 999;
@@ -45,8 +45,6 @@ ef::Corpus corpus_of(const std::vector<std::vector<Index>>& documents) {
   }
   return corpus;
 }
-
-}  // namespace
 
 TEST(Masking, FollowsTheLaw) {
   const ef::Masking masking({.mask_token = mask, .vocab_size = vocabulary}, 7);
@@ -194,3 +192,5 @@ TEST(Corpus, OrderIsAPermutationOfItsOwnInEachEpoch) {
   for (Index i = 0; i < 1000; ++i) EXPECT_EQ(sorted[static_cast<std::size_t>(i)], i);
   EXPECT_TRUE(ef::shuffled(0, 3, 0).empty());
 }
+
+}  // namespace masking_test

@@ -6,11 +6,11 @@
 #include "eigenformer/training/corpus.hpp"
 #include "eigenformer/training/trainer.hpp"
 
+namespace mixed_precision_test {
+
 namespace ef = eigenformer;
 using ef::Index;
 using Model = ef::RobertaForMaskedLM<float>;
-
-namespace {
 
 constexpr ef::TokenId vocabulary = 20;
 
@@ -73,8 +73,6 @@ double mean(const std::vector<double>& values, std::size_t begin) {
          static_cast<double>(values.size() - begin);
 }
 
-}  // namespace
-
 TEST(MixedPrecision, LearnsAsFloatDoes) {
   const Model model = small();
   const auto expected = losses(model, ef::Precision::full);
@@ -119,3 +117,5 @@ TEST(MixedPrecision, IsRefusedWhereItCannotBe) {
                                        ef::Tensor<float>::zeros({4, 3}), {}),
                ef::ConfigError);
 }
+
+}  // namespace mixed_precision_test

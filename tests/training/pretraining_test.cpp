@@ -13,13 +13,13 @@
 #include "../messages.hpp"
 #include "../temporary_folder.hpp"
 
+namespace pretraining_test {
+
 namespace ef = eigenformer;
 using ef::Index;
 using ef::tests::expect_parts;
 using ef::tests::message_of;
 using ef::tests::TemporaryFolder;
-
-namespace {
 
 constexpr const char* verses = EIGENFORMER_FIXTURES "/text/verses.txt";
 
@@ -102,8 +102,6 @@ struct Recording : Model {
   }
   mutable std::vector<std::vector<ef::TokenId>> shown;
 };
-
-}  // namespace
 
 TEST(Pretraining, Learns) {
   Model model(small());
@@ -279,3 +277,5 @@ TEST(Pretraining, WordsBeginWithASpace) {
   for (const char* token : {"<s>", "</s>", "<mask>", "Ġthe", "Ġ"}) EXPECT_TRUE(starts_word(token));
   for (const char* token : {"e", "h", "."}) EXPECT_FALSE(starts_word(token));
 }
+
+}  // namespace pretraining_test

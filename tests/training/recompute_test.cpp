@@ -11,11 +11,11 @@
 
 #include "../messages.hpp"
 
+namespace recompute_test {
+
 namespace ef = eigenformer;
 using ef::Index;
 using Model = ef::RobertaForMaskedLM<float>;
-
-namespace {
 
 constexpr ef::TokenId vocabulary = 60;
 
@@ -75,8 +75,6 @@ std::vector<double> train(Model& model, int updates, const ef::MaskedBatch& mask
 bool same_bits(const ef::Tensor<float>& a, const ef::Tensor<float>& b) {
   return std::memcmp(a.data(), b.data(), static_cast<std::size_t>(a.numel()) * sizeof(float)) == 0;
 }
-
-}  // namespace
 
 TEST(Recompute, MakesTheSameBits) {
   const ef::MaskedBatch masked = texts(5, 17);
@@ -168,3 +166,5 @@ TEST(Recompute, RefusesTensorsOfTheTapeFromOutside) {
   };
   EXPECT_THROW((void)ef::checkpoint(cx, uses_other, in), ef::NotDifferentiable);
 }
+
+}  // namespace recompute_test

@@ -12,9 +12,7 @@
 #include "../messages.hpp"
 #include "metrics_support.hpp"
 
-namespace eigenformer {
-namespace {
-
+namespace eigenformer::squad_test {
 TEST(SquadMetrics, NormalizedAnswers) {
   const Json cases = tests::metrics_fixture("squad_normalized");
   ASSERT_GT(cases.size(), 450U);
@@ -108,5 +106,4 @@ TEST(SquadMetrics, Refuse) {
   EXPECT_THROW((void)squad2_scores(std::vector<SquadExample>{{"x", {"x"}, nan}}), Error);
 }
 
-}  // namespace
-}  // namespace eigenformer
+}  // namespace eigenformer::squad_test

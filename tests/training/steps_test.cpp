@@ -10,12 +10,12 @@
 #include "eigenformer/training/optimizer.hpp"
 #include "eigenformer/training/schedule.hpp"
 
+namespace steps_test {
+
 namespace ef = eigenformer;
 using ef::Index;
 using ef::Tensor;
 using ef::TokenId;
-
-namespace {
 
 const std::string fixtures = EIGENFORMER_FIXTURES "/training";
 constexpr Index steps = 20;
@@ -199,9 +199,9 @@ class Training : public ::testing::TestWithParam<std::string> {
       if constexpr (!std::is_same_v<Model, ef::RobertaModel<Scalar>> &&
                     !std::is_same_v<Model, ef::RobertaForCausalLM<Scalar>>) {
         if (expected.options.at("optimizer") == "lamb")
-          ::expect_training<Scalar, ef::Lamb>(expected, std::move(model), tolerance);
+          steps_test::expect_training<Scalar, ef::Lamb>(expected, std::move(model), tolerance);
         else
-          ::expect_training<Scalar, ef::AdamW>(expected, std::move(model), tolerance);
+          steps_test::expect_training<Scalar, ef::AdamW>(expected, std::move(model), tolerance);
       } else {
         FAIL() << "no fixture has this class";
       }
@@ -218,9 +218,9 @@ std::vector<std::string> names() {
   return names;
 }
 
-}  // namespace
-
 TEST_P(Training, InDouble) { expect_training<double>(1e-9); }
 TEST_P(Training, InFloat) { expect_training<float>(1e-3); }
 INSTANTIATE_TEST_SUITE_P(Steps, Training, ::testing::ValuesIn(names()),
                          [](const auto& test) { return test.param; });
+
+}  // namespace steps_test

@@ -13,11 +13,11 @@
 #include "../messages.hpp"
 #include "../temporary_folder.hpp"
 
+namespace trainer_test {
+
 namespace ef = eigenformer;
 using ef::Index;
 using Model = ef::RobertaForMaskedLM<float>;
-
-namespace {
 
 constexpr ef::TokenId vocabulary = 50;
 
@@ -80,8 +80,6 @@ bool same_weights(const Model& a, const Model& b) {
   });
   return same;
 }
-
-}  // namespace
 
 TEST(Trainer, DependsNeitherOnThreadsNorOnACheckpoint) {
   Model whole(small());
@@ -167,3 +165,5 @@ TEST(Trainer, RefusesAStateOfAnotherModel) {
   EXPECT_THROW(third.resume(folder.path()), ef::FormatError);
   EXPECT_EQ(third.steps(), 0);
 }
+
+}  // namespace trainer_test
