@@ -80,7 +80,8 @@ ef::Json labels_to_json(const std::vector<LabelScore>& labels) {
 class Progress {
  public:
   /// `what` is counted.
-  explicit Progress(const char* what = "inputs") : what_(what) {}
+  explicit Progress(const char* what = "inputs", bool shows = true)
+      : what_(what), terminal_(shows && ::isatty(STDERR_FILENO) != 0) {}
   ~Progress() { clear(); }
   /// Takes the progress off the terminal.
   void clear() {
@@ -105,7 +106,7 @@ class Progress {
 
  private:
   const char* what_;
-  bool terminal_ = ::isatty(STDERR_FILENO) != 0;
+  bool terminal_;
   bool shown_ = false;
   ef::Index done_ = 0;
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();

@@ -2,15 +2,21 @@
 // same command goes on where it was interrupted, with the very same numbers.
 //   pretrain --corpus shakespeare.txt --corpus bible.txt --dev held_out.txt --output model
 //     --steps 10000 --vocab-size 8192 --hidden 256 --layers 4 --heads 4
+// With `mpirun -n 4` before it, four processes share the work, on one machine or on several that
+// see the same files.
 #include <chrono>
 #include <cmath>
 #include <cstdio>
+#include <cstdlib>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "eigenformer/tokenizers.hpp"
 #include "eigenformer/training.hpp"
+#ifdef EIGENFORMER_EXAMPLES_MPI
+#include "eigenformer/training/data_parallel.hpp"
+#endif
 
 #include "common.hpp"
 
@@ -20,7 +26,8 @@ using examples::Program;
 namespace {
 
 using Model = ef::RobertaForMaskedLM<float>;
-using Pretraining = ef::Pretraining<float>;
+template <class Workers>
+using Pretraining = ef::Pretraining<float, Model, Workers>;
 
 /// What the command line says beside ef::PretrainingOptions and the model's configuration.
 struct Options {
@@ -28,7 +35,7 @@ struct Options {
   std::string dev;
   std::string tokenizer;
   std::string schedule = "linear";
-  std::optional<ef::Index> warmup, intermediate;
+  std::optional<ef::Index> warmup, intermediate, parts;
   std::optional<double> dropout;
   ef::Index save_every = 500, report_every = 50;
 };
@@ -74,8 +81,10 @@ void add_options(CLI::App& app, Options& options, ef::PretrainingOptions& traini
   app.add_option("--steps", training.schedule.total_steps, "updates")->check(count)->required();
   add("--batch", training.batch, "blocks of an update", count);
   add("--length", training.length, "most tokens of a block", CLI::Range(3, 1 << 30));
-  add("--accumulate", training.parts,
-      "parts that a batch is computed in, to save memory; dropout draws differ", count);
+  app.add_option("--accumulate", options.parts,
+                 "parts that a batch is computed in, to save memory; dropout draws differ")
+      ->check(count)
+      ->default_str("one for each process");
   add("--lr", training.schedule.peak, "highest learning rate", number);
   app.add_option("--warmup", options.warmup, "updates until it is reached")
       ->check(CLI::Range(0, 1 << 30))
@@ -128,16 +137,17 @@ ef::Corpus read_corpus(const ef::Tokenizer& tokenizer, const std::vector<std::st
 }
 
 /// The model, what the training needs to go on, and its curves: all at once.
-void save(const Pretraining& training, const ef::ReportLog& log, const std::string& output) {
-  ef::FolderUpdate update(output);
-  training.save(update);
-  const ef::Panel panels[] = {
-      {"loss",
-       "update",
-       {log.curve("train", "loss"), log.curve("held out", "dev_loss", ef::Best::lowest)}},
-      {"learning rate", "update", {log.curve("rate", "learning_rate")}}};
-  ef::write_file(ef::join_path(update.path(), "curves.svg"), ef::draw_curves(panels));
-  update.commit();
+template <class Workers>
+void save(const Pretraining<Workers>& training, const std::optional<ef::ReportLog>& log,
+          const std::string& output) {
+  training.save(output, [&](const ef::FolderUpdate& update) {
+    const ef::Panel panels[] = {
+        {"loss",
+         "update",
+         {log->curve("train", "loss"), log->curve("held out", "dev_loss", ef::Best::lowest)}},
+        {"learning rate", "update", {log->curve("rate", "learning_rate")}}};
+    ef::write_file(ef::join_path(update.path(), "curves.svg"), ef::draw_curves(panels));
+  });
 }
 
 void print(const ef::Json& report, double tokens_per_second, double seconds_left, bool json) {
@@ -159,11 +169,13 @@ void print(const ef::Json& report, double tokens_per_second, double seconds_left
   std::fflush(stdout);
 }
 
-/// Trains to the end, with reports and checkpoints.
-void train(Pretraining& training, ef::ReportLog& log, const Options& options, const ef::Corpus* dev,
-           const Program& program, ef::Index steps, ef::Context& cx) {
+/// Trains to the end, with reports and checkpoints. The process with the log reports.
+template <class Workers>
+void train(Pretraining<Workers>& training, std::optional<ef::ReportLog>& log,
+           const Options& options, const ef::Corpus* dev, const Program& program, ef::Index steps,
+           ef::Context& cx) {
   using Clock = std::chrono::steady_clock;
-  examples::Progress progress("updates");
+  examples::Progress progress("updates", log.has_value());
   const ef::Index first = training.steps();
   double loss = 0;
   ef::Index count = 0, tokens = 0;
@@ -190,12 +202,83 @@ void train(Pretraining& training, ef::ReportLog& log, const Options& options, co
                      {"perplexity", score.perplexity()}});
     }
     progress.clear();
-    print(report, static_cast<double>(tokens) / seconds,
-          seconds / static_cast<double>(count) * static_cast<double>(steps - step), program.json);
-    log.add(report);
+    if (log) {
+      print(report, static_cast<double>(tokens) / seconds,
+            seconds / static_cast<double>(count) * static_cast<double>(steps - step), program.json);
+      log->add(report);
+    }
     if (saves) save(training, log, program.output);
     loss = 0, count = 0, tokens = 0, seconds = 0;
   }
+}
+
+/// Prepares tokenizer, corpus and model, and trains. Each of the processes does the same, but the
+/// first alone writes.
+template <class Workers>
+void pretrain(const Program& program, const Options& options, ef::PretrainingOptions pretraining,
+              ef::RobertaConfig config, const Workers& workers) {
+  ef::Context cx = program.context();
+  const std::string& output = program.output;
+  const bool given_model = program.app.get_option("--model")->count() > 0;
+  const std::string start = given_model ? program.model : options.tokenizer;
+  const bool goes_on = Pretraining<Workers>::can_resume(output);
+  ef::check(goes_on || !ef::exists(ef::join_path(output, "config.json")), output,
+            ": holds a model that was not trained here; choose another folder");
+
+  // The tokenizer, and the corpus as its tokens.
+  std::optional<ef::TrainedBpe> bpe;
+  if (!goes_on && start.empty()) bpe = learn_tokenizer(options, config.vocab_size, cx);
+  const ef::Tokenizer tokenizer =
+      bpe ? ef::roberta_tokenizer(*bpe) : ef::Tokenizer::from_pretrained(goes_on ? output : start);
+  const ef::Corpus corpus = read_corpus(tokenizer, options.corpus, cx);
+  std::optional<ef::Corpus> dev;
+  if (!options.dev.empty()) dev = read_corpus(tokenizer, {options.dev}, cx);
+
+  // The model.
+  config.intermediate_size = options.intermediate.value_or(4 * config.hidden_size);
+  pretraining.settings = {{"model", start},
+                          {"vocab-size", config.vocab_size},
+                          {"hidden", config.hidden_size},
+                          {"layers", config.num_hidden_layers},
+                          {"heads", config.num_attention_heads},
+                          {"intermediate", config.intermediate_size},
+                          {"positions", config.max_position_embeddings},
+                          {"initializer-range", config.initializer_range}};
+  config.vocab_size = tokenizer.vocab_size();
+  if (goes_on || given_model)
+    config = ef::RobertaConfig::from_pretrained(goes_on ? output : program.model);
+  pretraining.dropout = options.dropout.value_or(0) > 0;
+  if (pretraining.dropout) {
+    config.hidden_dropout_prob = config.attention_probs_dropout_prob = *options.dropout;
+  }
+  Model model = goes_on || given_model
+                    ? Model::from_pretrained(goes_on ? output : program.model, config, {})
+                    : Model(config, ef::Initializer(pretraining.seed, config.initializer_range));
+
+  // The training, from its beginning or from the last checkpoint.
+  ef::Schedule& schedule = pretraining.schedule;
+  schedule.decay = ef::decay_from_name(options.schedule);
+  schedule.warmup_steps = options.warmup.value_or(schedule.total_steps * 6 / 100);
+  pretraining.precision = program.precision().value_or(ef::Precision::full);
+  pretraining.parts = options.parts.value_or(workers.size());
+  Pretraining<Workers> training(model, tokenizer, corpus, pretraining, workers);
+  std::optional<ef::ReportLog> log;
+  if (goes_on) training.resume(output);
+  if (workers.rank() == 0) {
+    if (!goes_on && bpe) ef::save_roberta_tokenizer(*bpe, output, config.max_tokens());
+    if (!goes_on && !bpe) copy_tokenizer(start, output);
+    log.emplace(ef::join_path(output, "log.jsonl"), goes_on ? training.steps() : -1);
+  }
+  if (!goes_on) save(training, log, output);
+  train(training, log, options, dev ? &*dev : nullptr, program, schedule.total_steps, cx);
+}
+
+/// Whether mpirun, or a scheduler in its place, started this process.
+bool started_by_mpirun() {
+  for (const char* name : {"OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "PMIX_RANK"}) {
+    if (std::getenv(name) != nullptr) return true;
+  }
+  return false;
 }
 
 }  // namespace
@@ -218,58 +301,15 @@ int main(int argc, char** argv) {
   config.layer_norm_eps = 1e-5;
   add_options(program.app, options, pretraining, config);
   return program.run(argc, argv, [&] {
-    ef::Context cx = program.context();
-    const std::string& output = program.output;
-    const bool given_model = program.app.get_option("--model")->count() > 0;
-    const std::string start = given_model ? program.model : options.tokenizer;
-    const bool goes_on = Pretraining::can_resume(output);
-    ef::check(goes_on || !ef::exists(ef::join_path(output, "config.json")), output,
-              ": holds a model that was not trained here; choose another folder");
-
-    // The tokenizer, and the corpus as its tokens.
-    std::optional<ef::TrainedBpe> bpe;
-    if (!goes_on && start.empty()) bpe = learn_tokenizer(options, config.vocab_size, cx);
-    const ef::Tokenizer tokenizer = bpe ? ef::roberta_tokenizer(*bpe)
-                                        : ef::Tokenizer::from_pretrained(goes_on ? output : start);
-    const ef::Corpus corpus = read_corpus(tokenizer, options.corpus, cx);
-    std::optional<ef::Corpus> dev;
-    if (!options.dev.empty()) dev = read_corpus(tokenizer, {options.dev}, cx);
-
-    // The model.
-    config.intermediate_size = options.intermediate.value_or(4 * config.hidden_size);
-    pretraining.settings = {{"model", start},
-                            {"vocab-size", config.vocab_size},
-                            {"hidden", config.hidden_size},
-                            {"layers", config.num_hidden_layers},
-                            {"heads", config.num_attention_heads},
-                            {"intermediate", config.intermediate_size},
-                            {"positions", config.max_position_embeddings},
-                            {"initializer-range", config.initializer_range}};
-    config.vocab_size = tokenizer.vocab_size();
-    if (goes_on || given_model)
-      config = ef::RobertaConfig::from_pretrained(goes_on ? output : program.model);
-    pretraining.dropout = options.dropout.value_or(0) > 0;
-    if (pretraining.dropout) {
-      config.hidden_dropout_prob = config.attention_probs_dropout_prob = *options.dropout;
+    if (!started_by_mpirun()) {
+      return pretrain(program, options, pretraining, config, ef::OneProcess());
     }
-    Model model = goes_on || given_model
-                      ? Model::from_pretrained(goes_on ? output : program.model, config, {})
-                      : Model(config, ef::Initializer(pretraining.seed, config.initializer_range));
-
-    // The training, from its beginning or from the last checkpoint.
-    ef::Schedule& schedule = pretraining.schedule;
-    schedule.decay = ef::decay_from_name(options.schedule);
-    schedule.warmup_steps = options.warmup.value_or(schedule.total_steps * 6 / 100);
-    pretraining.precision = program.precision().value_or(ef::Precision::full);
-    Pretraining training(model, tokenizer, corpus, pretraining);
-    if (goes_on)
-      training.resume(output);
-    else if (bpe)
-      ef::save_roberta_tokenizer(*bpe, output, config.max_tokens());
-    else
-      copy_tokenizer(start, output);
-    ef::ReportLog log(ef::join_path(output, "log.jsonl"), goes_on ? training.steps() : -1);
-    if (!goes_on) save(training, log, output);
-    train(training, log, options, dev ? &*dev : nullptr, program, schedule.total_steps, cx);
+#ifdef EIGENFORMER_EXAMPLES_MPI
+    const ef::MpiSession mpi(argc, argv);
+    pretrain(program, options, pretraining, config, ef::DataParallel());
+#else
+    ef::fail<ef::Error>("several processes: this program was built without MPI; install Debian's ",
+                        "libopenmpi-dev and openmpi-bin, and build again");
+#endif
   });
 }

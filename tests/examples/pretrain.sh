@@ -62,6 +62,38 @@ done
 expect 0 "${run[@]}" --output "$scratch/two"
 diff -r "$scratch/one" "$scratch/two" || complain 'other numbers after it was killed'
 
+# Two processes make the numbers of one that computes its batches in two parts, but for rounding, and
+# go on where all were killed.
+if ! ldd "$program" | grep -q libmpi; then
+  echo 'skipped: several processes; this pretrain was built without MPI'
+  (export OMPI_COMM_WORLD_SIZE=2; expect_error 'built without MPI' "${run[@]}" --output "$scratch/mpi"; exit "$failures") ||
+    failures=$((failures + 1))
+else
+  # More processes than processors, as root too.
+  export OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+  export OMPI_MCA_mpi_yield_when_idle=1 OMPI_MCA_btl_vader_single_copy_mechanism=none
+  several=(mpirun -n 2 "$program" "${run[@]}" --threads 1)
+  "${several[@]}" --output "$scratch/mpi" > "$scratch/lines" || complain 'fails with two processes'
+  [[ $(wc -l < "$scratch/lines") -eq 17 ]] || complain "two processes print $(wc -l < "$scratch/lines") lines"
+  expect 0 "${run[@]}" --output "$scratch/parts" --accumulate 2
+  awk '{ held_out = $5 == "held" ? $7 : 0 }
+    NR == FNR { losses[$2] = $4; all_held_out[$2] = held_out; next }
+    !($2 in losses) || (losses[$2] - $4) ^ 2 + (all_held_out[$2] - held_out) ^ 2 > 1e-6 { exit 1 }
+  ' "$scratch/out" "$scratch/lines" ||
+    complain 'other losses with two processes'
+  "${several[@]}" --output "$scratch/mpi_killed" > /dev/null 2>&1 &
+  child=$!
+  until [[ -e $scratch/mpi_killed/log.jsonl && $(wc -l < "$scratch/mpi_killed/log.jsonl") -ge 5 ]]; do
+    kill -0 "$child" 2> /dev/null || break
+  done
+  kill -KILL "$child" 2> /dev/null || complain 'two processes end too early to be killed'
+  wait "$child" 2> /dev/null || true
+  sleep 1 # until its processes know
+  "${several[@]}" --output "$scratch/mpi_killed" > /dev/null || complain 'does not go on with two processes'
+  diff -r "$scratch/mpi" "$scratch/mpi_killed" || complain 'other numbers after two processes were killed'
+  "${several[@]}" --output "$scratch/one" > /dev/null 2>&1 && complain 'goes on in other parts'
+fi
+
 # Going on as another training is refused.
 while read -r option value; do
   instead "$option" "$value"

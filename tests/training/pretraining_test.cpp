@@ -83,12 +83,6 @@ std::vector<double> losses(const ef::PretrainingOptions& options, Index until, i
 using Model = ef::RobertaForMaskedLM<float>;
 using Pretraining = ef::Pretraining<float>;
 
-void save(const Pretraining& training, const std::string& folder) {
-  ef::FolderUpdate update(folder);
-  training.save(update);
-  update.commit();
-}
-
 /// A model that keeps what it is shown.
 struct Recording : Model {
   using Model::Model;
@@ -130,7 +124,7 @@ TEST(Pretraining, GoesOnWithTheSameNumbers) {
     Model model(small());
     Pretraining training(model, tokenizer(), corpus(), options());
     EXPECT_EQ(train(training, 20), expected);
-    save(training, whole.path());
+    training.save(whole.path());
   }
   EXPECT_FALSE(Pretraining::can_resume(interrupted.path()));
   std::vector<double> found;
@@ -142,7 +136,7 @@ TEST(Pretraining, GoesOnWithTheSameNumbers) {
     if (goes_on) training.resume(interrupted.path());
     const std::vector<double> part = train(training, until);
     found.insert(found.end(), part.begin(), part.end());
-    save(training, interrupted.path());
+    training.save(interrupted.path());
   }
   EXPECT_EQ(found, expected);
   ASSERT_EQ(interrupted.entries(), whole.entries());
@@ -223,7 +217,7 @@ TEST(Pretraining, RefusesToGoOnAsAnother) {
   with_name.settings = {{"hidden", 24}};
   {
     Pretraining training(model, tokenizer(), corpus(), with_name);
-    save(training, folder.path());
+    training.save(folder.path());
   }
   const auto refused = [&](auto&& change, const std::vector<std::string>& parts) {
     ef::PretrainingOptions other = with_name;

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstdint>
 #include <string>
@@ -60,17 +61,20 @@ struct MaskedLmScore {
   [[nodiscard]] double perplexity() const noexcept { return std::exp(loss); }
 };
 
-/// A masked language model, its corpus, and the loop between them.
-template <class Scalar, class Model = RobertaForMaskedLM<Scalar>>
+/// A masked language model, its corpus, and the loop between them. With several processes
+/// (`Workers` is DataParallel) all of them call each function alike, with the same corpus; a batch
+/// in as many parts as there are processes gives each of them one.
+template <class Scalar, class Model = RobertaForMaskedLM<Scalar>, class Workers = OneProcess>
 class Pretraining {
  public:
   /// The model must outlive it. Throws ConfigError where model, tokenizer and options do not fit
   /// each other, and for a corpus of fewer blocks than a batch; FormatError for a corpus with a
-  /// mask token in it.
+  /// mask token in it; Error where processes have different models.
   Pretraining(Model& model, const Tokenizer& tokenizer, const Corpus& corpus,
-              PretrainingOptions options)
+              PretrainingOptions options, Workers workers = {})
       : model_(model),
         options_(std::move(options)),
+        workers_(workers),
         masking_(masking_options(model, tokenizer, options_), derived_seed(0)),
         held_out_masking_(masking_.options(), 0),
         trainer_(model, AdamW<Scalar>(options_.optimizer),
@@ -78,7 +82,8 @@ class Pretraining {
                   .clip = options_.clip,
                   .dropout = options_.dropout,
                   .seed = derived_seed(1),
-                  .precision = options_.precision}),
+                  .precision = options_.precision},
+                 std::move(workers)),
         blocks_(blocks_of(corpus)),
         text_(concat(corpus.tokens(), " tokens with digest ", corpus.digest())) {
     const auto count = static_cast<Index>(blocks_.size());
@@ -119,21 +124,26 @@ class Pretraining {
       held_out_masking_.add(all, block, 0, static_cast<std::uint64_t>(all.batch.segments()));
     }
     check<ConfigError>(!all.labels.empty(), source, "the held-out text is empty");
-    MaskedLmScore score;
-    for_each_part(all.batch, most_tokens, [&](const Batch& batch, Index first) {
-      const MaskedBatch part = part_of(all, first, first + batch.segments());
-      if (part.labels.empty()) return;
-      const Tensor<Scalar> logits = model_(cx, part.batch, part.positions);
-      score.loss += static_cast<double>(cross_entropy(cx, logits, part.labels).item()) *
-                    static_cast<double>(part.labels.size());
-      for (Index i = 0; i < logits.size(0); ++i) {
-        Index best = 0;
-        logits.matrix().row(i).maxCoeff(&best);
-        score.accuracy += best == part.labels[static_cast<std::size_t>(i)];
-      }
+    std::array<double, 2> sums = {};  // of losses, and of right guesses
+    workers_.together([&] {
+      Index number = 0;
+      for_each_part(all.batch, most_tokens, [&](const Batch& batch, Index first) {
+        if (number++ % workers_.size() != workers_.rank()) return;
+        const MaskedBatch part = part_of(all, first, first + batch.segments());
+        if (part.labels.empty()) return;
+        const Tensor<Scalar> logits = model_(cx, part.batch, part.positions);  // [labels, vocab]
+        sums[0] += static_cast<double>(cross_entropy(cx, logits, part.labels).item()) *
+                   static_cast<double>(part.labels.size());
+        for (Index i = 0; i < logits.size(0); ++i) {
+          Index best = 0;
+          logits.matrix().row(i).maxCoeff(&best);
+          sums[1] += best == part.labels[static_cast<std::size_t>(i)];
+        }
+      });
     });
+    workers_.sum(sums);
     const auto count = static_cast<double>(all.labels.size());
-    return {score.loss / count, score.accuracy / count};
+    return {sums[0] / count, sums[1] / count};
   }
 
   /// How many updates there were.
@@ -145,18 +155,26 @@ class Pretraining {
   }
   /// How many blocks the corpus gives.
   [[nodiscard]] Index blocks() const noexcept { return static_cast<Index>(blocks_.size()); }
-  /// How many tokens this process has trained on.
+  /// How many tokens there were in these updates, since this object was made.
   [[nodiscard]] Index tokens() const noexcept { return tokens_; }
 
-  /// Writes the model and what a training needs to go on, as part of an update of a folder.
-  void save(const FolderUpdate& update) const {
-    trainer_.save(update);
-    write_file(join_path(update.path(), settings_file), settings().dump(2) + "\n");
+  /// Writes the model and what a training needs to go on into a folder, and in the same update what
+  /// also(update) writes. With several processes the first one does it. Throws IoError, and then
+  /// the folder is as it was.
+  template <class Also>
+  void save(const std::string& folder, Also&& also) const {
+    trainer_.save(folder, [&](const FolderUpdate& update) {
+      write_file(join_path(update.path(), settings_file), settings().dump(2) + "\n");
+      also(update);
+    });
+  }
+  /// The same without more.
+  void save(const std::string& folder) const {
+    save(folder, [](const FolderUpdate&) {});
   }
   /// Whether a folder holds a training that can go on.
   [[nodiscard]] static bool can_resume(const std::string& folder) {
-    return exists(current_file(folder, settings_file)) &&
-           Trainer<Scalar, Model>::can_resume(folder);
+    return exists(current_file(folder, settings_file)) && ThisTrainer::can_resume(folder);
   }
   /// Goes on where the training of a folder was saved, with the model loaded from there. Throws
   /// ConfigError where that had other options or another corpus, naming the first that differs;
@@ -174,6 +192,7 @@ class Pretraining {
   }
 
  private:
+  using ThisTrainer = Trainer<Scalar, Model, AdamW<Scalar>, Workers>;
   static constexpr std::string_view source = "pretraining: ";
   static constexpr const char* settings_file = "pretraining.json";
 
@@ -272,9 +291,10 @@ class Pretraining {
 
   Model& model_;
   PretrainingOptions options_;
+  Workers workers_;
   Masking masking_;
   Masking held_out_masking_;
-  Trainer<Scalar, Model> trainer_;
+  ThisTrainer trainer_;
   std::vector<std::vector<TokenId>> blocks_;
   std::string text_;          // which corpus it is
   std::vector<Index> order_;  // of the blocks in epoch_
