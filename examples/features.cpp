@@ -4,7 +4,6 @@
 #include <memory>
 #include <span>
 #include <string>
-#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -59,10 +58,15 @@ template <class Scalar>
 Outputs<Scalar> named(const ef::QuestionAnsweringOutput<Scalar>& output, bool /*of_text*/) {
   return {{"start_logits", output.start_logits}, {"end_logits", output.end_logits}};
 }
-
 template <class Scalar>
-void write_features(const Program& program, const ef::Tokenizer& tokenizer,
-                    const ef::RobertaModel<Scalar>& encoder, const Head<Scalar>& head) {
+Outputs<Scalar> named(const ef::BertForPreTrainingOutput<Scalar>& output, bool /*of_text*/) {
+  return {{"prediction_logits", output.prediction_logits},
+          {"seq_relationship_logits", output.seq_relationship_logits.reshape({-1})}};
+}
+
+template <class Scalar, class Encoder>
+void write_features(const Program& program, const ef::Tokenizer& tokenizer, const Encoder& encoder,
+                    const Head<Scalar>& head) {
   ef::Context cx = program.context();
   Arrays arrays;
   std::vector<ef::Index> sizes;
@@ -71,7 +75,7 @@ void write_features(const Program& program, const ef::Tokenizer& tokenizer,
     ef::Batch batch;
     batch.add(encoding.ids, encoding.type_ids);
     const std::size_t i = line.number - 1;
-    const ef::RobertaOutput<Scalar> output = encoder.forward(cx, batch);
+    const ef::EncoderOutput<Scalar> output = encoder.forward(cx, batch);
     arrays.add("input_ids", i, ids_of(encoding));
     arrays.add("last_hidden_state", i, output.last_hidden_state);
     if (output.pooler_output.defined()) {
@@ -102,14 +106,14 @@ int main(int argc, char** argv) {
       const ef::LoadOptions options{
           .precision = program.precision(), .pack = true, .keep_pooler = true};
       ef::with_model<Scalar>(program.model, options, [&]<class Model>(const Model& model) {
-        if constexpr (std::is_same_v<Model, ef::RobertaModel<Scalar>>) {
-          write_features<Scalar>(program, tokenizer, model,
-                                 [](auto&&...) { return Outputs<Scalar>(); });
-        } else {
+        if constexpr (requires { model.base_model(); }) {
           const auto head = [&](ef::Context& cx, const ef::Batch& batch, const auto& hidden) {
             return named(model.outputs(cx, batch, hidden), Model::reads_first_tokens);
           };
-          write_features<Scalar>(program, tokenizer, model.roberta(), head);
+          write_features<Scalar>(program, tokenizer, model.base_model(), head);
+        } else {
+          write_features<Scalar>(program, tokenizer, model,
+                                 [](auto&&...) { return Outputs<Scalar>(); });
         }
       });
     });

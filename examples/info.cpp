@@ -26,7 +26,7 @@ int main(int argc, char** argv) {
     std::vector<std::string> unknown_config;
     if (ef::is_directory(program.model)) {
       ef::with_model_class<float>(program.model, [&]<class Model>(std::type_identity<Model>,
-                                                                  const ef::RobertaConfig& config) {
+                                                                  const ef::EncoderConfig& config) {
         if (!config.architectures.empty()) json["architecture"] = config.architectures.front();
         match = Model::match(config, checkpoint);
         unknown_config = config.unknown_keys();

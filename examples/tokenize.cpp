@@ -4,7 +4,7 @@
 #include <string>
 #include <utility>
 
-#include "eigenformer/models/roberta_config.hpp"
+#include "eigenformer/models/encoder_config.hpp"
 #include "eigenformer/tokenizers.hpp"
 
 #include "common.hpp"
@@ -17,12 +17,12 @@ namespace {
 
 /// How many tokens the model takes, as its config.json says.
 ef::Index longest_text(const std::string& folder) {
-  if (ef::is_file(folder)) return ef::RobertaConfig::from_pretrained(folder).max_tokens();
+  if (ef::is_file(folder)) return ef::EncoderConfig::from_pretrained(folder).max_tokens();
   const std::string path = folder + "/config.json";
   const ef::Json config = ef::read_json(path);
   const std::string type = config.value("model_type", "roberta");
-  if (type == "roberta" || type == "xlm-roberta" || type == "camembert") {
-    return ef::RobertaConfig::from_json(config, path).max_tokens();
+  if (ef::find_family(type) != nullptr) {
+    return ef::EncoderConfig::from_json(config, path).max_tokens();
   }
   for (const char* key : {"max_position_embeddings", "n_positions"}) {
     if (config.contains(key)) return config[key].get<ef::Index>();

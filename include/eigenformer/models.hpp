@@ -2,5 +2,7 @@
 #pragma once
 
 #include "eigenformer/models/auto_model.hpp"
+#include "eigenformer/models/bert.hpp"
+#include "eigenformer/models/bert_heads.hpp"
 #include "eigenformer/models/roberta.hpp"
 #include "eigenformer/models/roberta_heads.hpp"

@@ -15,8 +15,10 @@
 
 #include <gtest/gtest.h>
 
+#include "eigenformer/autograd/tape.hpp"
 #include "eigenformer/base/batch.hpp"
 #include "eigenformer/io/checkpoint.hpp"
+#include "eigenformer/nn/visit.hpp"
 #include "eigenformer/tensor/tensor.hpp"
 
 #include "../temporary_folder.hpp"
@@ -29,12 +31,13 @@ inline std::string fixture_folder(const std::string& name) {
   return (other != nullptr ? std::string(other) : EIGENFORMER_FIXTURES "/models") + "/" + name;
 }
 
-/// The names of all fixtures, sorted.
-inline std::vector<std::string> fixture_names() {
+/// The names of all fixtures in a folder, such as "" or "bert/", sorted.
+inline std::vector<std::string> fixture_names(const std::string& folder = "") {
   std::vector<std::string> names;
-  for (const auto& entry : std::filesystem::directory_iterator(fixture_folder(""))) {
+  if (!std::filesystem::exists(fixture_folder(folder))) return names;
+  for (const auto& entry : std::filesystem::directory_iterator(fixture_folder(folder))) {
     if (std::filesystem::exists(entry.path() / "expected.safetensors")) {
-      names.push_back(entry.path().filename());
+      names.push_back(folder + entry.path().filename().string());
     }
   }
   std::sort(names.begin(), names.end());
@@ -146,6 +149,32 @@ template <class Scalar>
   return difference;
 }
 
+/// One layer's `[heads, n, n]` per segment against the padded `[rows, heads, length, length]`.
+template <class Scalar>
+[[nodiscard]] Difference attention_difference(const std::vector<Tensor<Scalar>>& got,
+                                              const Fixture& fixture, const std::string& name) {
+  const std::vector<double> expected = fixture.values(name);
+  const Index heads = fixture.size(name, 1);
+  const Index length = fixture.length;
+  EXPECT_EQ(static_cast<Index>(got.size()), fixture.rows) << name;
+  Difference difference;
+  for (std::size_t row = 0; row < got.size(); ++row) {
+    const Index n = fixture.batch.segment(static_cast<Index>(row)).size();
+    EXPECT_EQ(got[row].shape(), Shape({heads, n, n})) << name;
+    for (Index head = 0; head < heads; ++head) {
+      for (Index query = 0; query < n; ++query) {
+        for (Index key = 0; key < length; ++key) {  // a key that was dropped must have weighed 0
+          const Index at =
+              ((static_cast<Index>(row) * heads + head) * length + query) * length + key;
+          difference.add(key < n ? static_cast<double>(got[row](head, query, key)) : 0.0,
+                         expected[static_cast<std::size_t>(at)]);
+        }
+      }
+    }
+  }
+  return difference;
+}
+
 /// The same numbers in the same order.
 template <class Scalar>
 [[nodiscard]] Difference difference(const Tensor<Scalar>& got,
@@ -157,6 +186,39 @@ template <class Scalar>
     result.add(static_cast<double>(flat.data()[i]), expected[i]);
   }
   return result;
+}
+
+/// A fixture's labels for each token, `[rows, length]`, packed.
+inline std::vector<TokenId> packed_labels(const Fixture& fixture) {
+  const std::vector<TokenId> padded = fixture.ids("labels");
+  std::vector<TokenId> packed;
+  for (Index row = 0; row < fixture.rows; ++row) {
+    const auto begin = padded.begin() + row * fixture.length;
+    packed.insert(packed.end(), begin, begin + fixture.batch.segment(row).size());
+  }
+  return packed;
+}
+
+/// The gradient of every parameter against the fixture's, relative to the largest.
+template <class Scalar, class Model>
+void expect_gradients(const Model& model, const Gradients<Scalar>& gradients,
+                      const Fixture& fixture, double tolerance) {
+  for_each_parameter(model, [&](const auto& named) {
+    if (named.tied) return;
+    const std::string name = "gradients." + std::string(named.name);
+    const Tensor<Scalar>* whole = gradients.find(named.parameter.value());
+    ASSERT_EQ(whole != nullptr, fixture.has(name)) << name;
+    if (whole == nullptr) return;
+    const Tensor<Scalar> gradient = named.whole() ? *whole : whole->rows(named.begin, named.end);
+    EXPECT_EQ(gradient.shape(), named.shape()) << name;
+    // A bias that shifts all logits of a softmax alike has no gradient but rounding errors.
+    const std::vector<double> expected = fixture.values(name);
+    const bool shift = std::ranges::all_of(expected, [](double x) { return std::abs(x) < 1e-13; });
+    if (shift)
+      EXPECT_LE(gradient.array().abs().maxCoeff(), 1e-13) << name;
+    else
+      EXPECT_LE(difference(gradient, expected).relative(), tolerance) << name;
+  });
 }
 
 /// Whether two tensors hold the same bits.

@@ -2,7 +2,6 @@
 // of every parameter; what loading, saving and packing do with them; and which class a folder asks
 // for.
 #include <algorithm>
-#include <cmath>
 #include <functional>
 #include <optional>
 #include <set>
@@ -21,9 +20,11 @@ namespace eigenformer::roberta_heads_test {
 using testing_models::ChangedFixture;
 using testing_models::Difference;
 using testing_models::difference;
+using testing_models::expect_gradients;
 using testing_models::Fixture;
 using testing_models::fixture_folder;
 using testing_models::fixture_names;
+using testing_models::packed_labels;
 using testing_models::same_bits;
 using testing_models::StoredTensors;
 using testing_models::TemporaryFolder;
@@ -113,17 +114,6 @@ TEST_P(RobertaHeadsParity, SomeRowsAreThoseOfAll) {
 
 // ---- Losses ----
 
-/// A fixture's labels for each token, `[rows, length]`, packed.
-std::vector<TokenId> packed_labels(const Fixture& fixture) {
-  const std::vector<TokenId> padded = fixture.ids("labels");
-  std::vector<TokenId> packed;
-  for (Index row = 0; row < fixture.rows; ++row) {
-    const auto begin = padded.begin() + row * fixture.length;
-    packed.insert(packed.end(), begin, begin + fixture.batch.segment(row).size());
-  }
-  return packed;
-}
-
 using S = double;
 Tensor<S> loss_of(Context& cx, const RobertaForSequenceClassification<S>& model,
                   const Fixture& fixture) {
@@ -167,23 +157,7 @@ TEST_P(RobertaHeadsParity, LossAndGradients) {
       const Tensor<S> loss = loss_of(cx, model, fixture);
       EXPECT_LE(difference(loss, fixture.values("loss")).relative(), 1e-12);
       const Gradients<S> gradients = tape.backward(loss);
-      for_each_parameter(model, [&](const auto& named) {
-        if (named.tied) return;
-        const std::string name = "gradients." + std::string(named.name);
-        const Tensor<S>* whole = gradients.find(named.parameter.value());
-        ASSERT_EQ(whole != nullptr, fixture.has(name)) << name;
-        if (whole == nullptr) return;
-        const Tensor<S> gradient = named.whole() ? *whole : whole->rows(named.begin, named.end);
-        EXPECT_EQ(gradient.shape(), named.shape()) << name;
-        // A bias that shifts all logits of a softmax alike has no gradient but rounding errors.
-        const std::vector<double> expected = fixture.values(name);
-        const bool shift =
-            std::ranges::all_of(expected, [](double x) { return std::abs(x) < 1e-13; });
-        if (shift)
-          EXPECT_LE(gradient.array().abs().maxCoeff(), 1e-13) << name;
-        else
-          EXPECT_LE(difference(gradient, expected).relative(), gradient_tolerance) << name;
-      });
+      expect_gradients(model, gradients, fixture, gradient_tolerance);
     }
   });
 }
@@ -577,11 +551,11 @@ TEST(AutoModel, SaysWhatItFoundAndWhatItKnows) {
          "RobertaForCausalLM", "RobertaForSequenceClassification", "RobertaForTokenClassification",
          "RobertaForQuestionAnswering", "RobertaForMultipleChoice"});
   }
-  const ChangedFixture bert("mlm_gelu",
-                            [](Json& config, StoredTensors&) { config["model_type"] = "bert"; });
+  const ChangedFixture albert(
+      "mlm_gelu", [](Json& config, StoredTensors&) { config["model_type"] = "albert"; });
   expect_parts(
-      message_of<ConfigError>([&] { with_model<float>(bert.path(), {}, [](const auto&) {}); }),
-      {bert.path(), "'model_type' is bert", "roberta", "xlm-roberta", "camembert"});
+      message_of<ConfigError>([&] { with_model<float>(albert.path(), {}, [](const auto&) {}); }),
+      {albert.path(), "'model_type' is albert", "roberta", "xlm-roberta", "camembert", "bert"});
 }
 
 }  // namespace eigenformer::roberta_heads_test

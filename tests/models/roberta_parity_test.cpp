@@ -42,32 +42,6 @@ void expect_tokens(const Tensor<Scalar>& got, const Fixture& fixture, const std:
   expect_close<Scalar>(testing_models::tokens_difference(got, fixture, name), name);
 }
 
-/// One layer's `[heads, n, n]` per segment against the padded `[rows, heads, length, length]`.
-template <class Scalar>
-void expect_attention(const AttentionProbabilities<Scalar>& got, const Fixture& fixture,
-                      const std::string& name) {
-  const std::vector<double> expected = fixture.values(name);
-  const Index heads = fixture.size(name, 1);
-  const Index length = fixture.length;
-  ASSERT_EQ(static_cast<Index>(got.size()), fixture.rows) << name;
-  Difference difference;
-  for (Index row = 0; row < fixture.rows; ++row) {
-    const Tensor<Scalar>& one = got[static_cast<std::size_t>(row)];
-    const Index n = fixture.batch.segment(row).size();
-    ASSERT_EQ(one.shape(), Shape({heads, n, n})) << name;
-    for (Index head = 0; head < heads; ++head) {
-      for (Index query = 0; query < n; ++query) {
-        for (Index key = 0; key < length; ++key) {  // a key that was dropped must have weighed 0
-          const Index at = ((row * heads + head) * length + query) * length + key;
-          difference.add(key < n ? static_cast<double>(one(head, query, key)) : 0.0,
-                         expected[static_cast<std::size_t>(at)]);
-        }
-      }
-    }
-  }
-  expect_close<Scalar>(difference, name);
-}
-
 class RobertaParity : public ::testing::TestWithParam<std::string> {
  public:
   static void TearDownTestSuite() {
@@ -100,7 +74,9 @@ void check_encoder(const Fixture& fixture) {
       expect_tokens(out.hidden_states[i], fixture, "hidden_states." + std::to_string(i));
     }
     for (std::size_t i = 0; i < layers; ++i) {
-      expect_attention(out.attentions[i], fixture, "attentions." + std::to_string(i));
+      const std::string name = "attentions." + std::to_string(i);
+      expect_close<Scalar>(testing_models::attention_difference(out.attentions[i], fixture, name),
+                           name);
     }
     EXPECT_TRUE(same_bits(out.last_hidden_state, out.hidden_states.back()));
     EXPECT_TRUE(same_bits(out.last_hidden_state, model(cx, fixture.batch)));

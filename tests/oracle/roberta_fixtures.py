@@ -148,7 +148,7 @@ def buffers_and_gamma(tensors, generator):
 
 def head_of(cls):
     """What the class is for, such as "MaskedLM"; nothing for an encoder."""
-    return cls.__name__.partition("For")[2]
+    return "CausalLM" if cls.__name__ == "BertLMHeadModel" else cls.__name__.partition("For")[2]
 
 
 def labels_for(cls, config, generator, ids, mask, choices):
@@ -165,7 +165,9 @@ def labels_for(cls, config, generator, ids, mask, choices):
             shape = (rows,) if config.num_labels == 1 else (rows, config.num_labels)
             return {"labels": torch.randn(shape, generator=generator, dtype=torch.float64)}
         return {"labels": drawn(0, config.num_labels, (rows,))}
-    if cls.__name__.endswith("MultipleChoice"):
+    if head_of(cls) == "NextSentencePrediction":
+        return {"labels": drawn(0, 2, (rows,))}
+    if head_of(cls) == "MultipleChoice":
         return {"labels": drawn(0, choices, (rows // choices,))}
     if cls.__name__.endswith("QuestionAnswering"):  # before, inside and beyond the text
         positions = {name: drawn(-2, length + 3, (rows,)) for name in ("start", "end")}
@@ -180,13 +182,15 @@ def labels_for(cls, config, generator, ids, mask, choices):
     labels[torch.rand(rows, length, generator=generator) < 0.2] = -100
     if mask is not None:
         labels[mask == 0] = -100
+    if head_of(cls) == "PreTraining":
+        return {"labels": labels, "next_sentence_label": drawn(0, 2, (rows,))}
     return {"labels": labels}
 
 
 def loss_and_gradients(head, given, labels):
     answer = head(**given, **labels)
     loss = answer.loss
-    if head.__class__.__name__.endswith("CausalLM"):  # transformers rounds its logits to float
+    if head_of(head.__class__) == "CausalLM":  # transformers rounds its logits to float
         loss = torch.nn.functional.cross_entropy(
             answer.logits[:, :-1].flatten(0, 1), labels["labels"][:, 1:].flatten()
         )
@@ -473,8 +477,11 @@ CASES = {
     ),
 }
 
+# What random cases are drawn from.
+CLASSES = [MLM, BASE, SEQUENCE, TOKEN, QUESTION, CHOICE, CAUSAL]
 
-def random_case(draw):
+
+def random_case(draw, classes):
     """A model of random sizes, kinds and file types, with random ids, masks and types."""
     heads = draw.randint(1, 5)
     different = dict(
@@ -492,8 +499,9 @@ def random_case(draw):
         ),
         tie_word_embeddings=draw.random() < 0.6,
     )
-    cls = draw.choice([MLM, BASE, SEQUENCE, TOKEN, QUESTION, CHOICE, CAUSAL])
-    rows, length = draw.randint(1, 5), draw.randint(2 if head_of(cls) else 1, 9)
+    cls = draw.choice(classes)
+    head = head_of(cls)
+    rows, length = draw.randint(1, 5), draw.randint(2 if head else 1, 9)
     density = draw.choice([None, 0.9, 0.6, 0.2])
     pads, typed = draw.random() < 0.3, draw.random() < 0.5
 
@@ -516,15 +524,15 @@ def random_case(draw):
         return ids, mask, type_ids
 
     options = dict(any_attention=True)
-    if cls is CHOICE:
+    if head == "MultipleChoice":
         options["choices"] = draw.choice([n for n in range(1, rows + 1) if rows % n == 0])
-    if cls is CAUSAL or draw.random() < 0.2:
+    if head == "CausalLM" or draw.random() < 0.2:
         different["is_decoder"] = draw.random() < 0.8
-    if cls is QUESTION:  # the loss of transformers depends on padding
+    if head == "QuestionAnswering":  # the loss of transformers depends on padding
         density = None
-    elif cls in (SEQUENCE, TOKEN):
+    elif head in ("SequenceClassification", "TokenClassification"):
         different["num_labels"] = draw.randint(1, 6)
-        if cls is SEQUENCE and draw.random() < 0.5:
+        if head == "SequenceClassification" and draw.random() < 0.5:
             kinds = ["regression", "multi_label_classification"]
             different["problem_type"] = draw.choice(kinds)
     if draw.random() < 0.3:
@@ -543,8 +551,8 @@ def load(cls, folder):
     return model.eval(), sorted(report["missing_keys"]), sorted(report["unexpected_keys"])
 
 
-def make(name, out):
-    cls, different, inputs, options = CASES[name]
+def make(name, case, out):
+    cls, different, inputs, options = case
     generator = torch.Generator().manual_seed(zlib.crc32(name.encode()))
     config = cls.config_class(**{**SMALL, **different})
     arguments = {} if options.get("pooler", True) else {"add_pooling_layer": False}
@@ -578,7 +586,7 @@ def make(name, out):
         (out / "config.json").write_text(json.dumps(values, indent=2, sort_keys=True) + "\n")
         shutil.copy(out / "config.json", truth)
 
-    family = cls.__name__.partition("For")[0].removesuffix("Model")
+    family = cls.__name__.partition("For")[0].removesuffix("Model").removesuffix("LMHead")
     base, base_missing, base_unexpected = load(getattr(transformers, family + "Model"), truth)
     made = (
         inputs(generator, config)
@@ -588,11 +596,12 @@ def make(name, out):
     ids, mask, type_ids = (*made, None)[:3]
     given = {"input_ids": ids, "attention_mask": mask, "token_type_ids": type_ids}
     expected = {key: value for key, value in given.items() if value is not None}
-    expected["position_ids"] = base.embeddings.create_position_ids_from_input_ids(
-        ids, config.pad_token_id
-    )
+    if family != "Bert":
+        expected["position_ids"] = base.embeddings.create_position_ids_from_input_ids(
+            ids, config.pad_token_id
+        )
     if options.get("head_only"):
-        base = load(cls, truth)[0].roberta
+        base = load(cls, truth)[0].base_model
     with torch.no_grad():
         result = base(**given, output_hidden_states=True, output_attentions=True)
     states = list(result.hidden_states) or [result.last_hidden_state]
@@ -622,9 +631,11 @@ def make(name, out):
         with torch.no_grad():
             answer = head(**given, output_hidden_states=True)
         assert torch.equal((answer.hidden_states or states)[-1], states[-1]), name
-        outputs = ("logits", "start_logits", "end_logits")
+        outputs = (
+            "logits start_logits end_logits prediction_logits seq_relationship_logits".split()
+        )
         expected |= {key: answer[key] for key in outputs if key in answer}
-        if head_of(cls) == "MaskedLM":
+        if head_of(cls) in ("MaskedLM", "PreTraining"):
             about |= {"mlm_missing": " ".join(missing), "mlm_unexpected": " ".join(unexpected)}
         else:
             assert not unexpected, (name, unexpected)
@@ -675,12 +686,12 @@ def differences(made, kept):
                         yield f"{other}: {key} differs"
 
 
-def main():
+def main(about=__doc__, cases=CASES, classes=CLASSES):
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=about, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--out", type=pathlib.Path, required=True)
-    parser.add_argument("--only", choices=CASES)
+    parser.add_argument("--only", choices=cases)
     parser.add_argument("--check", action="store_true")
     parser.add_argument(
         "--random", type=int, default=0, help="how many random cases to write instead"
@@ -688,16 +699,15 @@ def main():
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     if arguments.random > 0:
-        CASES.clear()
         draw = random.Random(arguments.seed)
-        CASES.update((f"random_{i}", random_case(draw)) for i in range(arguments.random))
+        cases = {f"random_{i}": random_case(draw, classes) for i in range(arguments.random)}
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     failures = []
     with tempfile.TemporaryDirectory() as temporary:
-        for name in [arguments.only] if arguments.only else CASES:
+        for name in [arguments.only] if arguments.only else cases:
             made = pathlib.Path(temporary) / name
-            make(name, made)
+            make(name, cases[name], made)
             if arguments.check:
                 failures += differences(made, arguments.out / name)
             else:

@@ -1,5 +1,5 @@
 // Parameters from and to checkpoints. Names are matched once, from the key list: a key stands for
-// the same parameter with and without the base model's prefix ("roberta.") and "module.", and
+// the same parameter with and without the base model's prefix ("bert.") and "module.", and
 // LayerNorm.gamma/beta are old names of weight and bias. Everything else must be accounted for.
 #pragma once
 
@@ -273,11 +273,13 @@ void save_parameters(const Model& model, const std::string& path) {
   write_safetensors(path, tensors, {{"format", "pt"}});
 }
 
-/// A folder's configuration and tensors, of one and the same save. Throws as reading either.
+/// A folder's configuration and tensors, of one and the same save; `usual_type` is the model_type
+/// of a configuration that has none. Throws as reading either.
 template <class Config>
-[[nodiscard]] std::pair<Config, Checkpoint> open_folder(const std::string& folder) {
+[[nodiscard]] std::pair<Config, Checkpoint> open_folder(const std::string& folder,
+                                                        std::string_view usual_type) {
   const FolderLock lock(folder, FolderLock::For::reading);
-  Config config = Config::from_pretrained(folder);
+  Config config = Config::from_pretrained(folder, usual_type);
   return {std::move(config), Checkpoint::open(folder)};
 }
 

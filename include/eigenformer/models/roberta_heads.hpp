@@ -1,17 +1,11 @@
-// RoBERTa's other heads: labels of texts and of tokens, answers, choices, the next token. Each has
-// the weights, outputs and loss of transformers' class of the same name.
+// RoBERTa's other heads: labels of texts and of tokens, answers, choices, the next token.
 // Mirrors transformers/models/roberta/modeling_roberta.py.
 #pragma once
 
-#include <algorithm>
-#include <span>
 #include <string_view>
-#include <vector>
 
-#include "eigenformer/autograd/ops/loss.hpp"
-#include "eigenformer/autograd/ops/pointwise.hpp"
-#include "eigenformer/autograd/ops/rearrange.hpp"
 #include "eigenformer/models/roberta.hpp"
+#include "eigenformer/models/task_heads.hpp"
 
 namespace eigenformer {
 
@@ -19,18 +13,16 @@ namespace eigenformer {
 /// out_proj(dropout(tanh(dense(dropout(h))))) of each text's first token.
 template <class Scalar>
 class RobertaForSequenceClassification
-    : public RobertaPreTrainedModel<Scalar, RobertaForSequenceClassification<Scalar>> {
+    : public SequenceClassificationModel<Scalar, RobertaPreTrainedModel,
+                                         RobertaForSequenceClassification<Scalar>> {
  public:
-  /// Its name without the family's.
-  static constexpr std::string_view suffix = "ForSequenceClassification";
-  static constexpr bool reads_first_tokens = true;  ///< head() takes each text's first token
-
   /// A model with fresh weights. Throws ConfigError.
   explicit RobertaForSequenceClassification(const RobertaConfig& config)
       : RobertaForSequenceClassification(config, Initializer(0, config.initializer_range)) {}
   /// The same with weights from `init`.
   RobertaForSequenceClassification(const RobertaConfig& config, const Initializer& init)
-      : RobertaForSequenceClassification::RobertaPreTrainedModel(config, /*pooler=*/false, init),
+      : RobertaForSequenceClassification::SequenceClassificationModel(config, /*pooler=*/false,
+                                                                      init),
         dense_(config.hidden_size, config.hidden_size, init),
         out_proj_(config.hidden_size, config.labels(), init) {}
 
@@ -41,29 +33,6 @@ class RobertaForSequenceClassification
     return out_proj_(cx, dropout(cx, x, p));
   }
 
-  /// Cross entropy with one label for each text. Throws ConfigError where `problem_type`, or a
-  /// single label without it, asks for numbers.
-  [[nodiscard]] Tensor<Scalar> loss(Context& cx, const Tensor<Scalar>& logits,
-                                    std::span<const TokenId> labels) const {
-    check<ConfigError>(problem(/*numbers=*/false) == "single_label_classification",
-                       "loss: labels, but the problem_type is ", problem(false),
-                       ", which takes a tensor of numbers");
-    return cross_entropy(cx, logits, labels);
-  }
-  /// Mean squared error for regression, binary cross entropy for several labels, with targets
-  /// `[segments, labels]`, or `[segments]` for a single one. Throws ConfigError where
-  /// `problem_type` asks for labels.
-  [[nodiscard]] Tensor<Scalar> loss(Context& cx, const Tensor<Scalar>& logits,
-                                    const Tensor<Scalar>& targets) const {
-    const std::string_view type = problem(/*numbers=*/true);
-    check<ConfigError>(type != "single_label_classification", "loss: a tensor of numbers, but the ",
-                       "problem_type is ", type, ", which takes labels");
-    const Tensor<Scalar> target =
-        this->config().num_labels == 1 ? targets.reshape(logits.shape()) : targets;
-    return type == "regression" ? mean_squared_error(cx, logits, target)
-                                : binary_cross_entropy(cx, logits, target);
-  }
-
   /// Visits `classifier.dense` and `classifier.out_proj`.
   static void visit_head(auto& self, auto&& f) {
     f("classifier.dense", self.dense_);
@@ -71,199 +40,30 @@ class RobertaForSequenceClassification
   }
 
  private:
-  /// The problem_type, where it is not set as transformers guesses it.
-  std::string_view problem(bool numbers) const {
-    const RobertaConfig& config = this->config();
-    if (config.problem_type.has_value()) return *config.problem_type;
-    return config.num_labels == 1 ? "regression"
-           : numbers              ? "multi_label_classification"
-                                  : "single_label_classification";
-  }
-
   Linear<Scalar> dense_;
   Linear<Scalar> out_proj_;
 };
 
-/// Labels of tokens, such as the kinds of names, `[tokens, labels]`: linear(dropout(h)).
+/// RoBERTa for labels of tokens.
 template <class Scalar>
-class RobertaForTokenClassification
-    : public RobertaPreTrainedModel<Scalar, RobertaForTokenClassification<Scalar>> {
- public:
-  /// Its name without the family's.
-  static constexpr std::string_view suffix = "ForTokenClassification";
+using RobertaForTokenClassification = ForTokenClassification<Scalar, RobertaPreTrainedModel>;
 
-  /// A model with fresh weights. Throws ConfigError.
-  explicit RobertaForTokenClassification(const RobertaConfig& config)
-      : RobertaForTokenClassification(config, Initializer(0, config.initializer_range)) {}
-  /// The same with weights from `init`.
-  RobertaForTokenClassification(const RobertaConfig& config, const Initializer& init)
-      : RobertaForTokenClassification::RobertaPreTrainedModel(config, /*pooler=*/false, init),
-        classifier_(config.hidden_size, config.labels(), init) {}
-
-  /// Hidden states `[tokens, hidden]` to `[tokens, labels]`.
-  [[nodiscard]] Tensor<Scalar> head(Context& cx, const Tensor<Scalar>& hidden) const {
-    return classifier_(cx, dropout(cx, hidden, this->config().classifier_dropout_prob()));
-  }
-
-  /// Cross entropy with a label for each token, -100 for those that do not count.
-  [[nodiscard]] Tensor<Scalar> loss(Context& cx, const Tensor<Scalar>& logits,
-                                    std::span<const TokenId> labels) const {
-    return cross_entropy(cx, logits, labels);
-  }
-
-  /// Visits `classifier`.
-  static void visit_head(auto& self, auto&& f) { f("classifier", self.classifier_); }
-
- private:
-  Linear<Scalar> classifier_;
-};
-
-/// Where an answer starts and ends: a score of each token, `[tokens]`.
+/// RoBERTa for extractive question answering.
 template <class Scalar>
-struct QuestionAnsweringOutput {
-  Tensor<Scalar> start_logits;  ///< `[tokens]`
-  Tensor<Scalar> end_logits;    ///< `[tokens]`
-};
+using RobertaForQuestionAnswering = ForQuestionAnswering<Scalar, RobertaPreTrainedModel>;
 
-/// Extractive question answering: the two columns of linear(h). Texts are pairs of a question and
-/// what may hold its answer.
+/// RoBERTa for multiple choice.
 template <class Scalar>
-class RobertaForQuestionAnswering
-    : public RobertaPreTrainedModel<Scalar, RobertaForQuestionAnswering<Scalar>> {
- public:
-  /// Its name without the family's.
-  static constexpr std::string_view suffix = "ForQuestionAnswering";
+using RobertaForMultipleChoice = ForMultipleChoice<Scalar, RobertaPreTrainedModel>;
 
-  /// A model with fresh weights. Throws ConfigError, also where `num_labels` is not 2.
-  explicit RobertaForQuestionAnswering(const RobertaConfig& config)
-      : RobertaForQuestionAnswering(config, Initializer(0, config.initializer_range)) {}
-  /// The same with weights from `init`.
-  RobertaForQuestionAnswering(const RobertaConfig& config, const Initializer& init)
-      : RobertaForQuestionAnswering::RobertaPreTrainedModel(config, /*pooler=*/false, init),
-        qa_outputs_(config.hidden_size, 2, init) {
-    check<ConfigError>(config.num_labels == 2, "'num_labels' is ", config.num_labels,
-                       "; question answering has 2, start and end");
-  }
-
-  /// Hidden states `[tokens, hidden]` to two scores of each token.
-  [[nodiscard]] QuestionAnsweringOutput<Scalar> head(Context& cx,
-                                                     const Tensor<Scalar>& hidden) const {
-    const Tensor<Scalar> logits = qa_outputs_(cx, hidden);  // [tokens, 2]
-    const Shape tokens{logits.size(0)};
-    return {reshape(cx, slice(cx, logits, -1, 0, 1), tokens),
-            reshape(cx, slice(cx, logits, -1, 1, 2), tokens)};
-  }
-
-  /// The mean of the cross entropies of starts and ends, positions within their text: one below 0
-  /// counts as 0, one beyond the text does not count. Padding, which takes part in transformers'
-  /// softmax, is not there. Throws ShapeError where no position counts.
-  [[nodiscard]] Tensor<Scalar> loss(Context& cx, const QuestionAnsweringOutput<Scalar>& outputs,
-                                    const Batch& batch, std::span<const TokenId> starts,
-                                    std::span<const TokenId> ends) const {
-    const Tensor<Scalar> start = position_loss(cx, outputs.start_logits, batch, starts);
-    const Tensor<Scalar> end = position_loss(cx, outputs.end_logits, batch, ends);
-    return scale(cx, add(cx, start, end), Scalar(0.5));
-  }
-
-  /// Visits `qa_outputs`.
-  static void visit_head(auto& self, auto&& f) { f("qa_outputs", self.qa_outputs_); }
-
- private:
-  static Tensor<Scalar> position_loss(Context& cx, const Tensor<Scalar>& logits, const Batch& batch,
-                                      std::span<const TokenId> positions) {
-    check<ShapeError>(static_cast<Index>(positions.size()) == batch.segments(),
-                      "loss: ", positions.size(), " positions for ", batch.segments(), " texts");
-    Tensor<Scalar> sum;
-    Index counted = 0;
-    for (Index i = 0; i < batch.segments(); ++i) {
-      const RowRange tokens = batch.segment(i);
-      const TokenId position = std::max<TokenId>(positions[static_cast<std::size_t>(i)], 0);
-      if (position >= tokens.size()) continue;
-      const Tensor<Scalar> loss = cross_entropy(
-          cx, reshape(cx, rows(cx, logits, tokens), {1, tokens.size()}), std::span(&position, 1));
-      sum = counted++ == 0 ? loss : add(cx, sum, loss);
-    }
-    check<ShapeError>(counted > 0, "loss: all ", positions.size(), " positions are beyond their ",
-                      "texts; the mean over none is undefined");
-    return scale(cx, sum, Scalar(1) / static_cast<Scalar>(counted));
-  }
-
-  Linear<Scalar> qa_outputs_;  // [2, hidden]
-};
-
-/// Multiple choice: a score of each text, linear(dropout(pooler(h))).
+/// RoBERTa that predicts the next token.
 template <class Scalar>
-class RobertaForMultipleChoice
-    : public RobertaPreTrainedModel<Scalar, RobertaForMultipleChoice<Scalar>> {
- public:
-  /// Its name without the family's.
-  static constexpr std::string_view suffix = "ForMultipleChoice";
-  static constexpr bool reads_first_tokens = true;  ///< head() takes each text's first token
-
-  /// A model with fresh weights. Throws ConfigError.
-  explicit RobertaForMultipleChoice(const RobertaConfig& config)
-      : RobertaForMultipleChoice(config, Initializer(0, config.initializer_range)) {}
-  /// The same with weights from `init`.
-  RobertaForMultipleChoice(const RobertaConfig& config, const Initializer& init)
-      : RobertaForMultipleChoice::RobertaPreTrainedModel(config, /*pooler=*/true, init),
-        classifier_(config.hidden_size, 1, init) {}
-
-  /// (cx, batch): the score of each text, `[segments, 1]`.
-  using RobertaForMultipleChoice::RobertaPreTrainedModel::operator();
-
-  /// `[questions, choices]`: each question has `choices` texts in the batch, one after the other.
-  /// Throws ShapeError where they do not come out even.
-  [[nodiscard]] Tensor<Scalar> operator()(Context& cx, const Batch& batch, Index choices) const {
-    check<ShapeError>(choices > 0 && batch.segments() % choices == 0,
-                      "multiple choice: ", batch.segments(), " texts are no multiple of ", choices,
-                      " choices");
-    return reshape(cx, (*this)(cx, batch), {batch.segments() / choices, choices});
-  }
-
-  /// Hidden states of first tokens, `[segments, hidden]`, to `[segments, 1]`.
-  [[nodiscard]] Tensor<Scalar> head(Context& cx, const Tensor<Scalar>& first) const {
-    const Tensor<Scalar> pooled = (*this->roberta().pooler())(cx, first);  // [segments, hidden]
-    return classifier_(cx, dropout(cx, pooled, this->config().hidden_dropout_prob));
-  }
-
-  /// Cross entropy with the number of the right choice of each question.
-  [[nodiscard]] Tensor<Scalar> loss(Context& cx, const Tensor<Scalar>& logits,
-                                    std::span<const TokenId> labels) const {
-    return cross_entropy(cx, logits, labels);
-  }
-
-  /// Visits `classifier`.
-  static void visit_head(auto& self, auto&& f) { f("classifier", self.classifier_); }
-
- private:
-  Linear<Scalar> classifier_;
-};
-
-/// The language model that predicts the next token; its weights and outputs are those of the masked
-/// language model. As in transformers, its attention is causal only where `is_decoder` is true.
-template <class Scalar>
-class RobertaForCausalLM : public RobertaLanguageModel<Scalar, RobertaForCausalLM<Scalar>> {
+class RobertaForCausalLM
+    : public CausalLanguageModel<Scalar, RobertaPreTrainedModel, RobertaForCausalLM<Scalar>> {
  public:
   /// Its name without the family's.
   static constexpr std::string_view suffix = "ForCausalLM";
-  using RobertaLanguageModel<Scalar, RobertaForCausalLM>::RobertaLanguageModel;
-
-  /// Cross entropy of each token's logits with the next one's label, within each text. `labels`
-  /// `[tokens]` are the batch's ids, or -100 for tokens that do not count. Throws ShapeError.
-  [[nodiscard]] Tensor<Scalar> loss(Context& cx, const Tensor<Scalar>& logits, const Batch& batch,
-                                    std::span<const TokenId> labels) const {
-    check<ShapeError>(labels.size() == batch.ids.size(), "loss: ", labels.size(), " labels for ",
-                      batch.ids.size(), " tokens");
-    const CrossEntropyOptions options;
-    std::vector<TokenId> next(labels.size(), options.ignore_index);
-    for (Index i = 0; i < batch.segments(); ++i) {
-      const RowRange text = batch.segment(i);
-      if (text.size() == 0) continue;
-      std::copy(labels.begin() + text.begin + 1, labels.begin() + text.end,
-                next.begin() + text.begin);
-    }
-    return cross_entropy(cx, logits, next, options);
-  }
+  using RobertaForCausalLM::CausalLanguageModel::CausalLanguageModel;
 };
 
 }  // namespace eigenformer

@@ -1,0 +1,326 @@
+// The encoder of BERT's shape that the families share: embeddings, layers, pooler. A family brings
+// embeddings of its own, which say where positions start.
+// Mirrors transformers/models/bert/modeling_bert.py (Devlin et al., arXiv:1810.04805).
+#pragma once
+
+#include <algorithm>
+#include <optional>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "eigenformer/autograd/ops/rearrange.hpp"
+#include "eigenformer/models/encoder_config.hpp"
+#include "eigenformer/models/loading.hpp"
+#include "eigenformer/models/packed_model.hpp"
+#include "eigenformer/nn/embedding.hpp"
+#include "eigenformer/nn/encoder_layer.hpp"
+
+namespace eigenformer {
+
+/// Word, position and type embeddings, added and normalised.
+template <class Scalar>
+class EncoderEmbeddings {
+ public:
+  /// Draws the tables. Throws ConfigError where positions count from padding that is null.
+  EncoderEmbeddings(const EncoderConfig& config, const Initializer& init)
+      : word_(config.vocab_size, config.hidden_size, config.pad_token_id.value_or(-1), init),
+        position_(config.max_position_embeddings, config.hidden_size, config.first_position() - 1,
+                  init),
+        type_(config.type_vocab_size, config.hidden_size, -1, init),
+        norm_(config.hidden_size, config.layer_norm_eps, init),
+        first_position_(config.first_position()),
+        most_tokens_(config.max_tokens()),
+        dropout_(config.hidden_dropout_prob) {}
+
+  /// `[tokens, hidden]` of tokens at `positions`. Throws ShapeError for ids, types and texts beyond
+  /// the tables.
+  [[nodiscard]] Tensor<Scalar> operator()(Context& cx, const Batch& batch,
+                                          std::span<const TokenId> positions) const {
+    const auto last = std::max_element(positions.begin(), positions.end());
+    const Index longest = last == positions.end() ? 0 : *last - first_position_ + 1;
+    check<ShapeError>(longest <= most_tokens_, "embeddings: a text of ", longest,
+                      " tokens is longer than the ", most_tokens_,
+                      " that the model takes; truncate it");
+    const bool untyped = batch.type_ids.empty();
+    const Tensor<TokenId> zeros = cx.zeros<TokenId>({untyped ? batch.tokens() : 0});
+    const std::span<const TokenId> types =
+        untyped ? std::span<const TokenId>(zeros.data(), batch.ids.size()) : batch.type_ids;
+    const Tensor<Scalar> sum =
+        embedding_sum<Scalar>(cx, {word_.lookup(cx, batch.ids), type_.lookup(cx, types),
+                                   position_.lookup(cx, positions)});  // [tokens, hidden]
+    return dropout(cx, norm_(cx, sum), dropout_);
+  }
+
+  /// The norm that the outputs come from.
+  [[nodiscard]] const LayerNorm<Scalar>& norm() const noexcept { return norm_; }
+  /// The word embeddings, `[vocab, hidden]`.
+  [[nodiscard]] const Embedding<Scalar>& word() const noexcept { return word_; }
+  /// The same, to change them.
+  [[nodiscard]] Embedding<Scalar>& word() noexcept { return word_; }
+
+  /// Visits `word_embeddings`, `position_embeddings`, `token_type_embeddings` and `LayerNorm`.
+  static void visit(auto& self, auto&& f) {
+    f("word_embeddings", self.word_);
+    f("position_embeddings", self.position_);
+    f("token_type_embeddings", self.type_);
+    f("LayerNorm", self.norm_);
+  }
+
+ private:
+  Embedding<Scalar> word_;
+  Embedding<Scalar> position_;
+  Embedding<Scalar> type_;
+  LayerNorm<Scalar> norm_;
+  Index first_position_;
+  Index most_tokens_;
+  double dropout_;
+};
+
+/// The row of each text's first token, which poolers and classifiers read. Throws ShapeError for an
+/// empty text.
+[[nodiscard]] inline std::span<const Index> first_tokens(const Batch& batch) {
+  batch.validate();
+  for (Index i = 0; i < batch.segments(); ++i) {
+    check<ShapeError>(batch.segment(i).size() > 0, "first token: text ", i, " has no tokens");
+  }
+  return std::span(batch.offsets).first(batch.offsets.size() - 1);
+}
+
+/// tanh(dense(h)) of each text's first token.
+template <class Scalar>
+class Pooler {
+ public:
+  /// Draws the layer's weights.
+  Pooler(const EncoderConfig& config, const Initializer& init)
+      : dense_(config.hidden_size, config.hidden_size, init) {}
+
+  /// Hidden states of first tokens, `[segments, hidden]` to `[segments, hidden]`.
+  [[nodiscard]] Tensor<Scalar> operator()(Context& cx, const Tensor<Scalar>& first) const {
+    return dense_(cx, first, Activation::tanh);
+  }
+
+  /// As EncoderModel::pack.
+  void pack(ThreadPool& threads, Precision precision) { dense_.pack(threads, precision); }
+
+  /// Visits `dense`.
+  static void visit(auto& self, auto&& f) { f("dense", self.dense_); }
+
+ private:
+  Linear<Scalar> dense_;
+};
+
+/// What EncoderModel::forward keeps beside its result.
+struct EncoderOutputOptions {
+  bool hidden_states = false;  ///< the embeddings' output and each layer's
+  bool attentions = false;     ///< each layer's attention probabilities
+};
+
+/// Everything that the encoder computed.
+template <class Scalar>
+struct EncoderOutput {
+  Tensor<Scalar> last_hidden_state;                        ///< `[tokens, hidden]`
+  Tensor<Scalar> pooler_output;                            ///< `[segments, hidden]`, or undefined
+  std::vector<Tensor<Scalar>> hidden_states;               ///< the embeddings' and each layer's
+  std::vector<AttentionProbabilities<Scalar>> attentions;  ///< `[layer][segment]`: `[heads, n, n]`
+};
+
+/// The layers, one after the other.
+template <class Scalar>
+class EncoderLayers {
+ public:
+  /// Draws all weights.
+  EncoderLayers(const EncoderConfig& config, const Initializer& init) {
+    layer_.reserve(static_cast<std::size_t>(config.num_hidden_layers));
+    for (Index i = 0; i < config.num_hidden_layers; ++i) {
+      layer_.emplace_back(
+          EncoderLayerOptions{.hidden = config.hidden_size,
+                              .heads = config.num_attention_heads,
+                              .intermediate = config.intermediate_size,
+                              .activation = config.hidden_act,
+                              .norm_eps = config.layer_norm_eps,
+                              .dropout = config.hidden_dropout_prob,
+                              .attention_dropout = config.attention_probs_dropout_prob,
+                              .causal = config.is_decoder},
+          init);
+    }
+  }
+
+  /// As EncoderModel::pack; the first layer's inputs come from `norm`.
+  void pack(ThreadPool& threads, Precision precision, const LayerNorm<Scalar>* norm) {
+    for (EncoderLayer<Scalar>& layer : layer_) {
+      layer.pack(threads, precision, norm);
+      norm = &layer.output_norm();
+    }
+  }
+
+  /// What the last layer makes of embeddings `[tokens, hidden]`: all rows, or `rows` alone. What
+  /// `options` ask for goes into `output`, unless that is null.
+  [[nodiscard]] Tensor<Scalar> operator()(Context& cx, Tensor<Scalar> x, const Batch& batch,
+                                          const EncoderOutputOptions& options,
+                                          EncoderOutput<Scalar>* output,
+                                          std::optional<std::span<const Index>> rows = {}) const {
+    const Sequences sequences(batch);
+    const bool keeps_states = output != nullptr && options.hidden_states;
+    const bool keeps_attentions = output != nullptr && options.attentions;
+    if (keeps_states) output->hidden_states.push_back(x);
+    for (const EncoderLayer<Scalar>& layer : layer_) {
+      if (rows && &layer == &layer_.back()) return layer(cx, x, sequences, *rows);
+      x = layer(cx, x, sequences, keeps_attentions ? &output->attentions.emplace_back() : nullptr);
+      if (keeps_states) output->hidden_states.push_back(x);
+    }
+    return rows ? gather_rows(cx, x, *rows) : x;
+  }
+
+  /// Visits `layer`.
+  static void visit(auto& self, auto&& f) { f("layer", self.layer_); }
+
+ private:
+  std::vector<EncoderLayer<Scalar>> layer_;
+};
+
+/// The encoder, with a pooler where there is one. Attention is causal where `is_decoder` is true.
+/// `Embeddings<Scalar>` are EncoderEmbeddings that take (cx, batch), with
+///   base: the encoder's name in the checkpoints of headed models, such as "roberta".
+template <class Scalar, template <class> class Embeddings>
+class EncoderModel {
+ public:
+  static constexpr std::string_view suffix = "Model";  ///< its name without the family's
+  /// Its name in the checkpoints of models that have a head on it.
+  static constexpr std::string_view base = Embeddings<Scalar>::base;
+
+  /// A model with fresh weights. Throws ConfigError.
+  explicit EncoderModel(const EncoderConfig& config, bool pooler = true)
+      : EncoderModel(config, pooler, Initializer(0, config.initializer_range)) {}
+  /// The same with weights from `init`.
+  EncoderModel(const EncoderConfig& config, bool pooler, const Initializer& init)
+      : config_(valid(config)), embeddings_(config, init), encoder_(config, init) {
+    if (pooler) pooler_.emplace(config, init);
+  }
+
+  /// Loads a published folder or maps a packed file, a headed one too. The pooler is there if one
+  /// is held, or from a folder fresh with `initialize_missing_head`. Throws IoError, FormatError or
+  /// ConfigError.
+  [[nodiscard]] static EncoderModel from_pretrained(const std::string& path,
+                                                    const LoadOptions& options = {}) {
+    if (is_file(path)) return from_packed(open_packed<Scalar>(path, options));
+    const auto [config, checkpoint] = open_folder<EncoderConfig>(path, base);
+    const CheckpointKeys keys(checkpoint, base);
+    const bool pooler = options.initialize_missing_head || keys.contains("pooler.dense.weight");
+    EncoderModel model(config, pooler, Initializer::none());
+    model.report_ = load_parameters(model, keys, options, config.initializer_range);
+    pack_as_asked(model, options, checkpoint);
+    return model;
+  }
+
+  /// Packs the weights of all linear layers for inference, and gives their numbers up: training,
+  /// saving and changing them are errors from now on. Throws ConfigError for a reduced precision of
+  /// another scalar than float.
+  void pack(ThreadPool& threads, Precision precision) {
+    encoder_.pack(threads, precision, &embeddings_.norm());
+    if (pooler_.has_value()) pooler_->pack(threads, precision);
+  }
+
+  /// How a checkpoint's names and shapes fit the configuration; loads nothing.
+  [[nodiscard]] static KeyMatch match(const EncoderConfig& config, const Checkpoint& checkpoint,
+                                      bool pooler = true) {
+    const EncoderModel model(config, pooler, Initializer::none());
+    return match_keys(model, CheckpointKeys(checkpoint, base));
+  }
+
+  /// Writes config.json and model.safetensors, which transformers loads; both at once, or neither.
+  void save_pretrained(const std::string& folder) const {
+    FolderUpdate update(folder);
+    save_pretrained(update);
+    update.commit();
+  }
+  /// The same as part of an update, which may hold the tokenizer too.
+  void save_pretrained(const FolderUpdate& update) const {
+    save_model(*this, config_.saved_as(suffix, saved_dtype<Scalar>), update);
+  }
+  /// Writes a model that was packed as one file, which from_pretrained maps.
+  void save_packed(const std::string& path) const {
+    eigenformer::save_packed(*this, config_.saved_as(suffix, saved_dtype<Scalar>), path);
+  }
+
+  /// Hidden states of the last layer, `[tokens, hidden]`. Throws ShapeError for ids, types and
+  /// texts beyond the tables.
+  [[nodiscard]] Tensor<Scalar> operator()(Context& cx, const Batch& batch) const {
+    return encode(cx, batch, {}, nullptr);
+  }
+
+  /// The same for some rows of the batch alone, in rising order: `[rows, hidden]`.
+  [[nodiscard]] Tensor<Scalar> operator()(Context& cx, const Batch& batch,
+                                          std::span<const Index> rows) const {
+    return encode(cx, batch, {}, nullptr, rows);
+  }
+
+  /// The same with the pooler's output, and every layer's states and probabilities on request.
+  [[nodiscard]] EncoderOutput<Scalar> forward(Context& cx, const Batch& batch,
+                                              const EncoderOutputOptions& options = {}) const {
+    EncoderOutput<Scalar> output;
+    output.last_hidden_state = encode(cx, batch, options, &output);
+    if (pooler_.has_value()) {
+      output.pooler_output =
+          (*pooler_)(cx, gather_rows(cx, output.last_hidden_state, first_tokens(batch)));
+    }
+    return output;
+  }
+
+  /// What the model was made from.
+  [[nodiscard]] const EncoderConfig& config() const noexcept { return config_; }
+  /// What from_pretrained() found missing or unexpected; empty otherwise.
+  [[nodiscard]] const LoadReport& load_report() const noexcept { return report_; }
+  /// The word embeddings, `[vocab, hidden]`.
+  [[nodiscard]] const Embedding<Scalar>& word_embeddings() const noexcept {
+    return embeddings_.word();
+  }
+  /// The same, to change them.
+  [[nodiscard]] Embedding<Scalar>& word_embeddings() noexcept { return embeddings_.word(); }
+  /// The pooler, where there is one.
+  [[nodiscard]] const std::optional<Pooler<Scalar>>& pooler() const noexcept { return pooler_; }
+  /// Makes a pooler, where there is none.
+  void add_pooler(const Initializer& init) {
+    if (!pooler_.has_value()) pooler_.emplace(config_, init);
+  }
+
+  /// Visits `embeddings`, `encoder` and, where there is one, `pooler`.
+  static void visit(auto& self, auto&& f) {
+    f("embeddings", self.embeddings_);
+    f("encoder", self.encoder_);
+    f("pooler", self.pooler_);
+  }
+
+ private:
+  static const EncoderConfig& valid(const EncoderConfig& config) {
+    config.require_base(base);
+    config.validate();
+    return config;
+  }
+
+  static EncoderModel from_packed(const PackedFile& file) {
+    const EncoderConfig config = EncoderConfig::from_packed(file);
+    const bool headed = config.architectures != std::vector{config.class_name(suffix)};
+    const std::string prefix = headed ? concat(base, ".") : "";
+    const bool pooler = file.contains(prefix + "pooler.dense.weight");
+    EncoderModel model(config, pooler, Initializer::none());
+    load_packed(model, file, prefix);
+    return model;
+  }
+
+  Tensor<Scalar> encode(Context& cx, const Batch& batch, const EncoderOutputOptions& options,
+                        EncoderOutput<Scalar>* output,
+                        std::optional<std::span<const Index>> rows = {}) const {
+    batch.validate();
+    return encoder_(cx, embeddings_(cx, batch), batch, options, output, rows);
+  }
+
+  EncoderConfig config_;
+  Embeddings<Scalar> embeddings_;
+  EncoderLayers<Scalar> encoder_;
+  std::optional<Pooler<Scalar>> pooler_;
+  LoadReport report_;
+};
+
+}  // namespace eigenformer
