@@ -87,7 +87,7 @@ template <class Scalar>
 class BertForPreTraining
     : public LanguageModel<Scalar, BertPreTrainedModel, BertForPreTraining<Scalar>> {
   using Base = LanguageModel<Scalar, BertPreTrainedModel, BertForPreTraining>;
-  friend typename Base::PreTrainedModel;
+  friend PreTrainedModel<Scalar, BertModel<Scalar>, BertForPreTraining>;
 
  public:
   /// Its name without the family's.
