@@ -81,12 +81,17 @@ else
     !($2 in losses) || (losses[$2] - $4) ^ 2 + (all_held_out[$2] - held_out) ^ 2 > 1e-6 { exit 1 }
   ' "$scratch/out" "$scratch/lines" ||
     complain 'other losses with two processes'
-  "${several[@]}" --output "$scratch/mpi_killed" > /dev/null 2>&1 &
-  child=$!
-  until [[ -e $scratch/mpi_killed/log.jsonl && $(wc -l < "$scratch/mpi_killed/log.jsonl") -ge 5 ]]; do
-    kill -0 "$child" 2> /dev/null || break
+  killed=
+  for attempt in 1 2 3 4 5; do
+    rm -rf "$scratch/mpi_killed"
+    "${several[@]}" --output "$scratch/mpi_killed" > /dev/null 2>&1 &
+    child=$!
+    until [[ -e $scratch/mpi_killed/log.jsonl && $(wc -l < "$scratch/mpi_killed/log.jsonl") -ge 5 ]]; do
+      kill -0 "$child" 2> /dev/null || break
+    done
+    if kill -KILL "$child" 2> /dev/null; then killed=$attempt; break; fi
   done
-  kill -KILL "$child" 2> /dev/null || complain 'two processes end too early to be killed'
+  [[ -n $killed ]] || complain 'two processes end too early to be killed'
   wait "$child" 2> /dev/null || true
   sleep 1 # until its processes know
   "${several[@]}" --output "$scratch/mpi_killed" > /dev/null || complain 'does not go on with two processes'
