@@ -68,6 +68,16 @@ lacks pooler_output.0
 features old_converter
 holds pooler_output.0 F32 12
 holds logits.0 F32 5,41
+features bert/pretraining
+holds prediction_logits.0 F32 5,23
+holds seq_relationship_logits.1 F32 2
+holds pooler_output.0 F32 8
+lacks logits.0
+features bert/next_sentence
+holds logits.0 F32 2
+features bert/base
+holds last_hidden_state.0 F32 5,12
+lacks logits.0
 with_tokenizer token_holes RobertaForFoo
 expect_error 'RobertaForFoo; known are RobertaModel, ' --model "$folder" --output "$scratch/none" a
 with_tokenizer mlm_gelu RobertaForTokenClassification

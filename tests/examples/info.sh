@@ -18,7 +18,9 @@ matches '"unexpected":\[\]'
 for fixture in sequence_multi_label:CamembertForSequenceClassification \
   token_xlm_roberta:XLMRobertaForTokenClassification \
   question_answering:RobertaForQuestionAnswering multiple_choice:RobertaForMultipleChoice \
-  causal:RobertaForCausalLM xlm_roberta:XLMRobertaModel; do
+  causal:RobertaForCausalLM xlm_roberta:XLMRobertaModel bert/base:BertModel \
+  bert/pretraining:BertForPreTraining bert/sequence:BertForSequenceClassification \
+  bert/causal:BertLMHeadModel; do
   expect 0 --json --model "$here/../fixtures/models/${fixture%:*}"
   matches "\"architecture\":\"${fixture#*:}\""
   matches '"missing":\[\]'

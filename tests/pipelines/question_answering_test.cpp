@@ -50,7 +50,7 @@ ef::QuestionAnsweringOptions options_of(const ef::Json& json) {
 
 template <class Scalar>
 ef::BasicQuestionAnswering<Scalar> load(const std::string& tokenizer = "model", int threads = 2) {
-  using Model = ef::RobertaForQuestionAnswering<Scalar>;
+  using Model = typename ef::BasicQuestionAnswering<Scalar>::Model;
   static const auto model =
       std::make_shared<Model>(Model::from_pretrained(fixtures + "model", {.pack = true}));
   return {std::make_shared<ef::Tokenizer>(ef::Tokenizer::from_pretrained(fixtures + tokenizer)),

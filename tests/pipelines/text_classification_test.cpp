@@ -202,7 +202,7 @@ TEST(TextClassification, LogitsThatAreNotFiniteAreAnError) {
     });
     ef::TextClassification classify(
         std::make_shared<ef::Tokenizer>(ef::Tokenizer::from_pretrained(folder.path())),
-        std::make_shared<decltype(model)>(std::move(model)));
+        std::make_shared<ef::TextClassification::Model>(std::move(model)));
     const std::string error = error_of([&] { (void)classify("a"); });
     EXPECT_NE(error.find("not finite"), std::string::npos) << error;
   }

@@ -66,7 +66,7 @@ template <class Scalar = float>
 ef::BasicTokenClassification<Scalar> load(const std::string& model, const std::string& tokenizer,
                                           std::optional<ef::Precision> precision = {},
                                           int threads = 2) {
-  using Model = ef::RobertaForTokenClassification<Scalar>;
+  using Model = typename ef::BasicTokenClassification<Scalar>::Model;
   return {std::make_shared<ef::Tokenizer>(ef::Tokenizer::from_pretrained(fixtures + tokenizer)),
           std::make_shared<Model>(
               Model::from_pretrained(fixtures + model, {.precision = precision, .pack = true})),

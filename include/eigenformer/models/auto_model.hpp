@@ -3,10 +3,12 @@
 #pragma once
 
 #include <algorithm>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <type_traits>
 #include <utility>
+#include <variant>
 
 #include "eigenformer/models/bert.hpp"
 #include "eigenformer/models/bert_heads.hpp"
@@ -70,5 +72,84 @@ void with_model(const std::string& path, const LoadOptions& options, Function&& 
     f(Model::from_pretrained(path, options));
   });
 }
+
+/// A model of the family that its configuration names: one of `Models`, which do the same.
+template <class... Models>
+class AutoModelOf {
+ public:
+  /// Takes over a model of one of the families.
+  template <class Model>
+  requires(std::is_same_v<Model, Models> || ...) AutoModelOf(Model model)
+      : model_(std::move(model)) {}
+  /// A model with fresh weights. Throws ConfigError.
+  explicit AutoModelOf(const EncoderConfig& config)
+      : model_(of_family(config,
+                         [&]<class Model>(std::type_identity<Model>) { return Model(config); })) {}
+
+  /// Loads a published folder or maps a packed file. Throws IoError, FormatError or ConfigError.
+  [[nodiscard]] static AutoModelOf from_pretrained(const std::string& path,
+                                                   const LoadOptions& options = {}) {
+    return AutoModelOf(of_family(EncoderConfig::from_pretrained(path),
+                                 [&]<class Model>(std::type_identity<Model>) {
+                                   return Model::from_pretrained(path, options);
+                                 }));
+  }
+
+  /// What the model makes of a batch, and of anything more that it takes.
+  template <class... More>
+  [[nodiscard]] auto operator()(Context& cx, const Batch& batch, const More&... more) const {
+    return std::visit([&](const auto& model) { return model(cx, batch, more...); }, model_);
+  }
+
+  /// Writes a model that was packed as one file, which from_pretrained maps.
+  void save_packed(const std::string& path) const {
+    std::visit([&](const auto& model) { model.save_packed(path); }, model_);
+  }
+
+  /// What the model was made from.
+  [[nodiscard]] const EncoderConfig& config() const noexcept {
+    return std::visit([](const auto& model) -> const EncoderConfig& { return model.config(); },
+                      model_);
+  }
+  /// The model itself.
+  [[nodiscard]] const std::variant<Models...>& model() const noexcept { return model_; }
+
+ private:
+  explicit AutoModelOf(std::variant<Models...> model) : model_(std::move(model)) {}
+
+  /// What make(std::type_identity<Model>()) gives for the one of `Models` that is of the family.
+  static std::variant<Models...> of_family(const EncoderConfig& config, auto&& make) {
+    const std::string_view base = config.family().base;
+    std::optional<std::variant<Models...>> made;
+    const auto fits = [&]<class Model>(std::type_identity<Model> model) {
+      if (Model::base == base) made.emplace(make(model));
+      return made.has_value();
+    };
+    check<ConfigError>((fits(std::type_identity<Models>()) || ...), config.source,
+                       ": 'model_type' is ", config.model_type, ", which has no such model here");
+    return *std::move(made);
+  }
+
+  std::variant<Models...> model_;
+};
+
+/// The encoder.
+template <class Scalar>
+using AutoModel = AutoModelOf<RobertaModel<Scalar>, BertModel<Scalar>>;
+/// The masked language model.
+template <class Scalar>
+using AutoModelForMaskedLM = AutoModelOf<RobertaForMaskedLM<Scalar>, BertForMaskedLM<Scalar>>;
+/// Labels of texts.
+template <class Scalar>
+using AutoModelForSequenceClassification =
+    AutoModelOf<RobertaForSequenceClassification<Scalar>, BertForSequenceClassification<Scalar>>;
+/// Labels of tokens.
+template <class Scalar>
+using AutoModelForTokenClassification =
+    AutoModelOf<RobertaForTokenClassification<Scalar>, BertForTokenClassification<Scalar>>;
+/// Extractive question answering.
+template <class Scalar>
+using AutoModelForQuestionAnswering =
+    AutoModelOf<RobertaForQuestionAnswering<Scalar>, BertForQuestionAnswering<Scalar>>;
 
 }  // namespace eigenformer

@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "eigenformer/autograd/ops/reduce.hpp"
-#include "eigenformer/models/roberta.hpp"
+#include "eigenformer/models/auto_model.hpp"
 #include "eigenformer/pipelines/ranking.hpp"
 #include "eigenformer/tokenizers/tokenizer.hpp"
 
@@ -37,10 +37,12 @@ struct FillMaskOptions {
 };
 
 /// A tokenizer and a masked language model. Use one per thread; copies share the model.
-template <class Scalar>
+/// `MaskedLM<Scalar>` is any model that has `from_pretrained(path, LoadOptions)`, and
+/// `operator()(cx, batch, positions)` to `[positions, vocab]`.
+template <class Scalar, template <class> class MaskedLM = AutoModelForMaskedLM>
 class BasicFillMask {
  public:
-  using Model = RobertaForMaskedLM<Scalar>;  ///< the model in use
+  using Model = MaskedLM<Scalar>;  ///< the model in use
 
   /// Shares a tokenizer and a model that are loaded.
   BasicFillMask(std::shared_ptr<const Tokenizer> tokenizer, std::shared_ptr<const Model> model,

@@ -17,7 +17,7 @@
 #include <utility>
 #include <vector>
 
-#include "eigenformer/models/roberta_heads.hpp"
+#include "eigenformer/models/auto_model.hpp"
 #include "eigenformer/tokenizers/tokenizer.hpp"
 #include "eigenformer/tokenizers/unicode_case.hpp"
 
@@ -197,10 +197,12 @@ class AnswerList {
 }  // namespace detail
 
 /// A tokenizer and a question answering model. Use one per thread; copies share the model.
-template <class Scalar>
+/// `Answering<Scalar>` is any model that has `from_pretrained(path, LoadOptions)`,
+/// `operator()(cx, batch)` to QuestionAnsweringOutput, and a `config()` with `max_tokens()`.
+template <class Scalar, template <class> class Answering = AutoModelForQuestionAnswering>
 class BasicQuestionAnswering {
  public:
-  using Model = RobertaForQuestionAnswering<Scalar>;  ///< the model in use
+  using Model = Answering<Scalar>;  ///< the model in use
 
   /// Throws ConfigError where the tokenizer adds no special tokens, or has no cls_token.
   BasicQuestionAnswering(std::shared_ptr<const Tokenizer> tokenizer,

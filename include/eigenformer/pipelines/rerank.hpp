@@ -98,7 +98,7 @@ struct RankedDocument {
 /// something faster found: Search, over the embeddings of a whole corpus. Use one per thread;
 /// copies share the model. `Classifier` is as BasicTextClassification takes it, its `config()` has
 /// `extra` too.
-template <class Scalar, template <class> class Classifier = RobertaForSequenceClassification>
+template <class Scalar, template <class> class Classifier = AutoModelForSequenceClassification>
 class BasicRerank {
  public:
   using Model = Classifier<Scalar>;  ///< the model in use

@@ -16,7 +16,7 @@
 #include "eigenformer/autograd/ops/linear.hpp"
 #include "eigenformer/autograd/ops/reduce.hpp"
 #include "eigenformer/io/checkpoint.hpp"
-#include "eigenformer/models/roberta.hpp"
+#include "eigenformer/models/auto_model.hpp"
 #include "eigenformer/pipelines/batches.hpp"
 #include "eigenformer/pipelines/pooling.hpp"
 #include "eigenformer/pipelines/sentence_config.hpp"
@@ -37,7 +37,7 @@ struct EmbeddingOptions {
 /// per thread; copies share the model. `Encoder<Scalar>` is any model that has
 /// `from_pretrained(path, LoadOptions)`, `operator()(cx, batch)` to `[tokens, hidden]`, and a
 /// `config()` with `hidden_size` and `max_tokens()`.
-template <class Scalar, template <class> class Encoder = RobertaModel>
+template <class Scalar, template <class> class Encoder = AutoModel>
 class BasicSentenceEmbedding {
  public:
   using Model = Encoder<Scalar>;  ///< the encoder in use

@@ -210,10 +210,10 @@ template <class Scalar>
 
 /// A prediction for each question of the data, as run_qa.py chooses it where it does not pad.
 /// Throws as BasicQuestionAnswering::for_each_question.
-template <class Scalar>
-[[nodiscard]] std::vector<SquadPrediction> squad_predictions(BasicQuestionAnswering<Scalar>& answer,
-                                                             const SquadDataset& data,
-                                                             const SquadOptions& options = {}) {
+template <class Scalar, template <class> class Answering>
+[[nodiscard]] std::vector<SquadPrediction> squad_predictions(
+    BasicQuestionAnswering<Scalar, Answering>& answer, const SquadDataset& data,
+    const SquadOptions& options = {}) {
   check(options.n_best_size >= 1 && options.max_answer_length >= 1, "SQuAD: n_best_size is ",
         options.n_best_size, " and max_answer_length ", options.max_answer_length,
         "; they must be 1 or more");

@@ -15,7 +15,7 @@
 #include <vector>
 
 #include "eigenformer/autograd/ops/reduce.hpp"
-#include "eigenformer/models/roberta_heads.hpp"
+#include "eigenformer/models/auto_model.hpp"
 #include "eigenformer/pipelines/batches.hpp"
 #include "eigenformer/pipelines/ranking.hpp"
 #include "eigenformer/tokenizers/tokenizer.hpp"
@@ -53,7 +53,7 @@ struct TextClassificationOptions {
 /// `Classifier<Scalar>` is any model that has `from_pretrained(path, LoadOptions)`,
 /// `operator()(cx, batch)` to `[texts, labels]`, and a `config()` with `num_labels`,
 /// `problem_type`, `label(id)` and `max_tokens()`.
-template <class Scalar, template <class> class Classifier = RobertaForSequenceClassification>
+template <class Scalar, template <class> class Classifier = AutoModelForSequenceClassification>
 class BasicTextClassification {
  public:
   using Model = Classifier<Scalar>;  ///< the model in use

@@ -14,7 +14,7 @@
 #include <vector>
 
 #include "eigenformer/autograd/ops/reduce.hpp"
-#include "eigenformer/models/roberta_heads.hpp"
+#include "eigenformer/models/auto_model.hpp"
 #include "eigenformer/tokenizers/tokenizer.hpp"
 #include "eigenformer/tokenizers/unicode.hpp"
 
@@ -56,16 +56,19 @@ struct TokenClassificationOptions {
 };
 
 /// A tokenizer and a model with labels of tokens. Use one per thread; copies share the model.
-template <class Scalar>
+/// `Classifier<Scalar>` is any model that has `from_pretrained(path, LoadOptions)`,
+/// `operator()(cx, batch)` to `[tokens, labels]`, and a `config()` with `labels()`, `label(id)` and
+/// `max_tokens()`.
+template <class Scalar, template <class> class Classifier = AutoModelForTokenClassification>
 class BasicTokenClassification {
  public:
-  using Model = RobertaForTokenClassification<Scalar>;  ///< the model in use
+  using Model = Classifier<Scalar>;  ///< the model in use
 
   /// Shares a tokenizer and a model that are loaded.
   BasicTokenClassification(std::shared_ptr<const Tokenizer> tokenizer,
                            std::shared_ptr<const Model> model, Context context = Context())
       : tokenizer_(std::move(tokenizer)), model_(std::move(model)), context_(std::move(context)) {
-    const RobertaConfig& config = model_->config();
+    const auto& config = model_->config();
     for (Index i = 0; i < config.labels(); ++i) labels_.push_back(config.label(i));
   }
 

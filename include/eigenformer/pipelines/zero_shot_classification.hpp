@@ -37,7 +37,7 @@ struct ZeroShotOptions {
 
 /// A tokenizer and a model for natural language inference, as BasicTextClassification takes them;
 /// its `config()` has `label2id` and `id2label` too. Use one per thread; copies share the model.
-template <class Scalar, template <class> class Classifier = RobertaForSequenceClassification>
+template <class Scalar, template <class> class Classifier = AutoModelForSequenceClassification>
 class BasicZeroShotClassification {
  public:
   using Model = Classifier<Scalar>;  ///< the model in use

@@ -92,7 +92,7 @@ class AnsweringTask {
       loss.add(loss_of(cx, model, dev_, which));
     });
     const std::shared_ptr<const Model> borrowed(std::shared_ptr<const Model>(), &model);
-    BasicQuestionAnswering<Scalar> answer(tokenizer_, borrowed, cx);
+    BasicQuestionAnswering<Scalar, RobertaForQuestionAnswering> answer(tokenizer_, borrowed, cx);
     std::vector<SquadExample> examples;
     const auto predictions = squad_predictions(answer, dev_data_, squad_);
     for (std::size_t i = 0; i < predictions.size(); ++i) {
