@@ -1,6 +1,7 @@
 // BERT's configuration and files: class defaults, old names, what is missing, folders of the other
 // family and of SpanBERT, saving and packing, and which class a folder asks for.
 #include <algorithm>
+#include <optional>
 #include <string>
 #include <type_traits>
 #include <vector>
@@ -231,6 +232,43 @@ TEST(BertInputs, AreChecked) {
   expect_parts(message_of<ShapeError>([&] { (void)run({0, 41, 2}); }), {"41"});
   expect_parts(message_of<ShapeError>([&] { (void)run({0, 5, 2}, {0, 2, 0}); }), {"2"});
   EXPECT_EQ(model(cx, Batch()).shape(), Shape({0, 6}));
+}
+
+/// Classifiers of texts, tokens and choices drop by classifier_dropout, else by
+/// hidden_dropout_prob.
+template <class Model>
+bool drops(const std::string& name, double hidden, std::optional<double> classifier) {
+  const Fixture fixture(name);
+  EncoderConfig config = EncoderConfig::from_pretrained(fixture.folder);
+  config.num_hidden_layers = 0;
+  config.hidden_dropout_prob = hidden;
+  config.classifier_dropout = classifier;
+  const Model model(config);
+  Context cx(1);
+  const Tensor<double> states = model.bert()(cx, fixture.batch);
+  const auto before = model.outputs(cx, fixture.batch, states);
+  DropoutGenerator generator(1);
+  cx.dropout = &generator;
+  return !same_bits(before, model.outputs(cx, fixture.batch, states));
+}
+
+TEST(BertHeads, DropoutFollowsTheConfiguration) {
+  const auto check = [](const auto& dropped) {
+    EXPECT_TRUE(dropped(0, 0.5));
+    EXPECT_TRUE(dropped(0.5, std::nullopt));
+    EXPECT_FALSE(dropped(0.5, 0));
+  };
+  using Dropout = std::optional<double>;
+  check([](double hidden, Dropout classifier) {
+    return drops<BertForSequenceClassification<double>>("bert/sequence", hidden, classifier);
+  });
+  check([](double hidden, Dropout classifier) {
+    return drops<BertForMultipleChoice<double>>("bert/choice", hidden, classifier);
+  });
+  check([](double hidden, Dropout classifier) {
+    return drops<BertForTokenClassification<double>>("bert/token", hidden, classifier);
+  });
+  EXPECT_FALSE(drops<BertForNextSentencePrediction<double>>("bert/next_sentence", 0.5, 0.5));
 }
 
 // ---- Any family ----

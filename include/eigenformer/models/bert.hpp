@@ -87,7 +87,8 @@ template <class Scalar>
 class BertForPreTraining
     : public LanguageModel<Scalar, BertPreTrainedModel, BertForPreTraining<Scalar>> {
   using Base = LanguageModel<Scalar, BertPreTrainedModel, BertForPreTraining>;
-  friend PreTrainedModel<Scalar, BertModel<Scalar>, BertForPreTraining>;
+  using Loader = typename Base::PreTrainedModel;
+  friend Loader;
 
  public:
   /// Its name without the family's.

@@ -31,9 +31,8 @@ struct LanguageModelHead {
 template <class Scalar, template <class, class> class PreTrained, class Model>
 class LanguageModel : public PreTrained<Scalar, Model> {
   using Base = PreTrained<Scalar, Model>;
-  /// @cond friend
-  friend typename Base::PreTrainedModel;
-  /// @endcond
+  using Loader = typename Base::PreTrainedModel;
+  friend Loader;
 
  public:
   /// A model with fresh weights. Throws ConfigError.
