@@ -125,13 +125,13 @@ int main(int argc, char** argv) {
     const ef::LabelledColumns& columns = files.columns;
     files.max_length = program.max_length;
     options.precision = program.precision().value_or(ef::Precision::full);
-    options.settings = {{"task", multi_label ? "multi-label " + task : task},
-                        {"model", program.model},
-                        {"train", files.train},
-                        {"dev", files.dev},
-                        {"columns", {columns.text, columns.pair, columns.label}},
-                        {"max_length", files.max_length},
-                        {"stride", files.stride}};
+    options.settings = ef::Json::object({{"task", multi_label ? "multi-label " + task : task},
+                                         {"model", program.model},
+                                         {"train", files.train},
+                                         {"dev", files.dev},
+                                         {"columns", {columns.text, columns.pair, columns.label}},
+                                         {"max_length", files.max_length},
+                                         {"stride", files.stride}});
     const auto kind = task == "regression" ? ef::ClassificationKind::regression
                       : multi_label        ? ef::ClassificationKind::multi_label
                                            : ef::ClassificationKind::single_label;

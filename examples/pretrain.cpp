@@ -236,14 +236,14 @@ void pretrain(const Program& program, const Options& options, ef::PretrainingOpt
 
   // The model.
   config.intermediate_size = options.intermediate.value_or(4 * config.hidden_size);
-  pretraining.settings = {{"model", start},
-                          {"vocab-size", config.vocab_size},
-                          {"hidden", config.hidden_size},
-                          {"layers", config.num_hidden_layers},
-                          {"heads", config.num_attention_heads},
-                          {"intermediate", config.intermediate_size},
-                          {"positions", config.max_position_embeddings},
-                          {"initializer-range", config.initializer_range}};
+  pretraining.settings = ef::Json::object({{"model", start},
+                                           {"vocab-size", config.vocab_size},
+                                           {"hidden", config.hidden_size},
+                                           {"layers", config.num_hidden_layers},
+                                           {"heads", config.num_attention_heads},
+                                           {"intermediate", config.intermediate_size},
+                                           {"positions", config.max_position_embeddings},
+                                           {"initializer-range", config.initializer_range}});
   config.vocab_size = tokenizer.vocab_size();
   if (goes_on || given_model)
     config = ef::RobertaConfig::from_pretrained(goes_on ? output : program.model);

@@ -2,7 +2,7 @@
 // a model that is taken answers.
 #include <string>
 
-#include "eigenformer/models/roberta.hpp"
+#include "eigenformer/models/auto_model.hpp"
 
 #include "fuzz.hpp"
 
@@ -40,15 +40,15 @@ const Target target_model("model", [](std::string_view input) {
     const auto parts = split(input);
     folder.write("config.json", parts[0]);
     if (parts.size() > 1) folder.write("model.safetensors", parts[1]);
-    passes([&] { answer(RobertaForMaskedLM<float>::from_pretrained(folder.path())); });
-    passes([&] { answer(RobertaModel<float>::from_pretrained(folder.path())); });
+    passes([&] { answer(AutoModelForMaskedLM<float>::from_pretrained(folder.path())); });
+    passes([&] { answer(AutoModel<float>::from_pretrained(folder.path())); });
   } else {
     folder.write("packed", input);
     passes([&] { (void)PackedFile::open(folder / "packed"); });
     folder.remove("packed");
     folder.write("packed", sealed(std::string(input)));
-    passes([&] { answer(RobertaForMaskedLM<float>::from_pretrained(folder / "packed")); });
-    passes([&] { answer(RobertaModel<float>::from_pretrained(folder / "packed")); });
+    passes([&] { answer(AutoModelForMaskedLM<float>::from_pretrained(folder / "packed")); });
+    passes([&] { answer(AutoModel<float>::from_pretrained(folder / "packed")); });
     folder.remove("packed");
   }
 });

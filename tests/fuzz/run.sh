@@ -19,12 +19,15 @@ build fuzz
 seeds=$build/seeds
 mkdir -p "$seeds"/{config,safetensors,model,tokenizer_json}
 models=$root/tests/fixtures/models
-for folder in "$models"/*; do cp "$folder/config.json" "$seeds/config/$(basename "$folder")"; done
+for config in "$models"/{*,bert/*}/config.json; do
+  name=${config#"$models"/} && name=${name%/config.json}
+  cp "$config" "$seeds/config/${name/\//_}"
+done
 cp "$root"/tests/fixtures/io/safetensors/*.safetensors "$seeds/safetensors"
 cp "$root"/tests/fixtures/sentences/encoder/tokenizer.json "$seeds/tokenizer_json"
-for name in no_layers decoder_names_only; do
+for name in no_layers decoder_names_only bert/base_no_pooler bert/masked_lm; do
   { cat "$models/$name/config.json"; printf '\n====\n'; cat "$models/$name/model.safetensors"; } \
-    > "$seeds/model/$name"
+    > "$seeds/model/${name/\//_}"
 done
 
 # The files that a target writes for each input: in memory, where there is such a folder.
