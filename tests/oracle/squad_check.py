@@ -2,14 +2,16 @@
 """Compares `answer --squad` with Hugging Face on a whole SQuAD file and a model of real size.
 
   python squad_check.py --answer build/examples/answer --tokenizer FOLDER --squad FILE
-      [--hidden 256] [--layers 4] [--sample 500] [--precisions float double] [--threads 1]
+      [--hidden 256] [--layers 4] [--sample 500] [--precisions float double] [--whole float]
+      [--threads 1]
 
 A question answering model with random weights is saved by save_pretrained, with the tokenizer of
-roberta-base from FOLDER (vocab.json, merges.txt). The example answers every question of FILE, or
-in double, which is slow, a random sample of them. For the sample, transformers computes the logits
-in the same precision, and the rule of run_qa.py chooses (question_answering_fixtures.py). Prints how many predictions are equal, and for
-each other one by how much the two texts differ in the logits of transformers: near ties may go
-either way. Exits 1 where one that is no near tie differs. Needs transformers 4.
+roberta-base from FOLDER (vocab.json, merges.txt). The example answers every question of FILE in
+the precision that --whole names, and a random sample of them in the others. For the sample,
+transformers computes the logits in the same precision (float or double), and the rule of run_qa.py
+chooses (question_answering_fixtures.py). Prints how many predictions are equal, and for each other
+one by how much the two texts differ in the logits of transformers: near ties may go either way.
+Exits 1 where one that is no near tie differs. Needs transformers 4.
 """
 
 import argparse
@@ -86,6 +88,7 @@ def main():
     parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--sample", type=int, default=500)
     parser.add_argument("--precisions", nargs="+", default=["float", "double"])
+    parser.add_argument("--whole", default="float")
     parser.add_argument("--threads", default="1")
     arguments = parser.parse_args()
     torch.set_num_threads(int(arguments.threads))
@@ -100,7 +103,7 @@ def main():
         make_model(folder, tokenizer, arguments.hidden, arguments.layers)
         for precision in arguments.precisions:
             file = arguments.squad
-            if precision == "double":
+            if precision != arguments.whole:
                 file = folder + "/sample.json"
                 ids = {key for key, _, _ in sample}
                 pathlib.Path(file).write_text(json.dumps(with_questions(squad, ids)))
@@ -111,7 +114,7 @@ def main():
                  str(output), "--precision", precision, "--threads", arguments.threads], check=True)
             seconds = time.monotonic() - begin
             predictions = json.loads(output.read_text())
-            wanted = sample if precision == "double" else questions
+            wanted = questions if precision == arguments.whole else sample
             assert sorted(predictions) == sorted(key for key, _, _ in wanted)
             print(f"{precision}: {len(predictions)} predictions in {seconds:.0f} s, "
                   f"{sum(text == '' for text in predictions.values())} of no answer", flush=True)
