@@ -118,7 +118,7 @@ int main(int argc, char** argv) {
     ef::check(!multi_label || task == "classification", "--multi-label is for classification");
     const auto tokenizer =
         std::make_shared<ef::Tokenizer>(ef::Tokenizer::from_pretrained(program.model));
-    const auto config = ef::RobertaConfig::from_pretrained(program.model);
+    const auto config = ef::EncoderConfig::from_pretrained(program.model);
     ef::Context cx = program.context();
     ef::ThreadPool* const pool = &cx.threads();
     ef::TaskOptions& files = tune.files;

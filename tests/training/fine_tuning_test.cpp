@@ -35,13 +35,20 @@ class FineTuning : public ::testing::Test {
     config.num_attention_heads = 2;
     config.intermediate_size = 32;
     config.max_position_embeddings = 66;
-    std::filesystem::create_directory(model_);
-    ef::RobertaForMaskedLM<float>(config).save_pretrained(model_);
-    for (const char* name : {"tokenizer.json", "tokenizer_config.json"}) {
-      std::filesystem::copy_file(examples + "/" + name, model_ + "/" + name);
-    }
+    save(ef::RobertaForMaskedLM<float>(config), "model");
     tokenizer_ = std::make_shared<ef::Tokenizer>(ef::Tokenizer::from_pretrained(model_));
-    config_ = ef::RobertaConfig::from_pretrained(model_);
+  }
+
+  /// Makes the model that is trained, with the tokenizer beside it.
+  template <class Model>
+  void save(const Model& model, const char* name) {
+    model_ = folder_ / name;
+    std::filesystem::create_directory(model_);
+    model.save_pretrained(model_);
+    for (const char* file : {"tokenizer.json", "tokenizer_config.json"}) {
+      std::filesystem::copy_file(examples + "/" + file, model_ + "/" + file);
+    }
+    config_ = ef::EncoderConfig::from_pretrained(model_);
   }
 
   /// Some words that say nothing.
@@ -93,11 +100,11 @@ class FineTuning : public ::testing::Test {
   }
 
   ef::tests::TemporaryFolder folder_;
-  std::string model_ = folder_ / "model";
+  std::string model_;
   std::string output_ = folder_ / "output";
   ef::TaskOptions files_{.train = folder_ / "train", .dev = folder_ / "dev"};
   std::shared_ptr<const ef::Tokenizer> tokenizer_;
-  ef::RobertaConfig config_;
+  ef::EncoderConfig config_;
 };
 
 /// All files below a folder with their bytes.
@@ -199,6 +206,41 @@ TEST_F(FineTuning, LearnsNumbersOfPairs) {
   EXPECT_GE(result.saved.metrics[1], 0.9);  // Pearson's; Spearman's is less, for equal labels
   EXPECT_GE(result.saved.metrics[2], 0.8);
   EXPECT_EQ(ef::RobertaConfig::from_pretrained(output_).problem_type, "regression");
+}
+
+TEST_F(FineTuning, OfBertKeepsThePooler) {
+  ef::EncoderConfig config = config_;
+  config.model_type = "bert";
+  config.type_vocab_size = 2;
+  const ef::BertForPreTraining<float> bert(config);
+  save(bert, "bert");
+  write_classes();
+  const auto task = classes();
+  const auto model = ef::model_for(task, model_, 1);
+  EXPECT_EQ(model.load_report().missing,
+            (std::vector<std::string>{"classifier.weight", "classifier.bias"}));
+  const auto pooler = [](const auto& of) {
+    Eigen::MatrixXf weight;
+    ef::for_each_parameter(of, [&](const auto& named) {
+      if (named.name == "bert.pooler.dense.weight") weight = named.value().matrix();
+    });
+    return weight;
+  };
+  EXPECT_EQ(pooler(model), pooler(bert));
+
+  ef::FineTuningOptions how = options();
+  how.freeze_encoder = true;
+  how.epochs = 1;
+  (void)train(task, output_, how);
+  EXPECT_EQ(pooler(ef::BertForSequenceClassification<float>::from_pretrained(output_)),
+            pooler(bert));
+
+  how = options();
+  how.moving_average = 0.5;
+  const std::string trained = folder_ / "trained";
+  EXPECT_GE(train(task, trained, how).saved.metrics[0], 0.95);
+  EXPECT_EQ(ef::EncoderConfig::from_pretrained(trained).architectures.front(),
+            "BertForSequenceClassification");
 }
 
 TEST_F(FineTuning, LearnsTagsOfWords) {

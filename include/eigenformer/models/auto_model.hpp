@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <tuple>
 #include <type_traits>
 #include <utility>
 #include <variant>
@@ -77,14 +78,19 @@ void with_model(const std::string& path, const LoadOptions& options, Function&& 
 template <class... Models>
 class AutoModelOf {
  public:
+  /// Its name without the family's.
+  static constexpr std::string_view suffix = std::get<0>(std::tuple(Models::suffix...));
+
   /// Takes over a model of one of the families.
   template <class Model>
   requires(std::is_same_v<Model, Models> || ...) AutoModelOf(Model model)
       : model_(std::move(model)) {}
-  /// A model with fresh weights. Throws ConfigError.
-  explicit AutoModelOf(const EncoderConfig& config)
-      : model_(of_family(config,
-                         [&]<class Model>(std::type_identity<Model>) { return Model(config); })) {}
+  /// A model with fresh weights, or those that `init` gives. Throws ConfigError.
+  template <class... Init>
+  explicit AutoModelOf(const EncoderConfig& config, const Init&... init)
+      : model_(of_family(config, [&]<class Model>(std::type_identity<Model>) {
+          return Model(config, init...);
+        })) {}
 
   /// Loads a published folder or maps a packed file. Throws IoError, FormatError or ConfigError.
   [[nodiscard]] static AutoModelOf from_pretrained(const std::string& path,
@@ -94,13 +100,30 @@ class AutoModelOf {
                                    return Model::from_pretrained(path, options);
                                  }));
   }
+  /// The same for a folder, with another configuration than its own: more labels, say.
+  [[nodiscard]] static AutoModelOf from_pretrained(const std::string& folder,
+                                                   const EncoderConfig& config,
+                                                   const LoadOptions& options) {
+    return AutoModelOf(of_family(config, [&]<class Model>(std::type_identity<Model>) {
+      return Model::from_pretrained(folder, config, options);
+    }));
+  }
 
   /// What the model makes of a batch, and of anything more that it takes.
   template <class... More>
   [[nodiscard]] auto operator()(Context& cx, const Batch& batch, const More&... more) const {
     return std::visit([&](const auto& model) { return model(cx, batch, more...); }, model_);
   }
+  /// The loss of what it made, as its class defines that.
+  template <class... Arguments>
+  [[nodiscard]] auto loss(Context& cx, const Arguments&... arguments) const {
+    return std::visit([&](const auto& model) { return model.loss(cx, arguments...); }, model_);
+  }
 
+  /// Writes a folder, at once or as part of an update (`target`), which transformers loads too.
+  void save_pretrained(const auto& target) const {
+    std::visit([&](const auto& model) { model.save_pretrained(target); }, model_);
+  }
   /// Writes a model that was packed as one file, which from_pretrained maps.
   void save_packed(const std::string& path) const {
     std::visit([&](const auto& model) { model.save_packed(path); }, model_);
@@ -111,8 +134,19 @@ class AutoModelOf {
     return std::visit([](const auto& model) -> const EncoderConfig& { return model.config(); },
                       model_);
   }
+  /// What from_pretrained() found missing or unexpected; empty otherwise.
+  [[nodiscard]] const LoadReport& load_report() const noexcept {
+    return std::visit([](const auto& model) -> const LoadReport& { return model.load_report(); },
+                      model_);
+  }
   /// The model itself.
   [[nodiscard]] const std::variant<Models...>& model() const noexcept { return model_; }
+
+  /// Visits what the model visits.
+  static void visit(auto& self, auto&& f) {
+    std::visit([&]<class Model>(Model& model) { std::remove_cv_t<Model>::visit(model, f); },
+               self.model_);
+  }
 
  private:
   explicit AutoModelOf(std::variant<Models...> model) : model_(std::move(model)) {}

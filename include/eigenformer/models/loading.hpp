@@ -81,9 +81,11 @@ class CheckpointKeys {
   [[nodiscard]] static bool in_base(std::string_view name) {
     return name.starts_with("embeddings.") || name.starts_with("encoder.");
   }
-  /// Forgets the tensors of poolers and heads.
+  /// Forgets the tensors of heads.
   void keep_base() {
-    std::erase_if(keys_, [](const auto& entry) { return !in_base(entry.first); });
+    std::erase_if(keys_, [](const auto& entry) {
+      return !in_base(entry.first) && !entry.first.starts_with("pooler.");
+    });
   }
 
   /// Whether a tensor stands for a parameter's name, under any of its spellings.

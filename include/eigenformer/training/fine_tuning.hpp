@@ -145,8 +145,8 @@ template <class Task>
 [[nodiscard]] typename Task::Model model_for(const Task& task, const std::string& folder,
                                              std::uint64_t seed) {
   using Model = typename Task::Model;
-  const RobertaConfig held = RobertaConfig::from_pretrained(folder);
-  const RobertaConfig& wanted = task.config();
+  const EncoderConfig held = EncoderConfig::from_pretrained(folder);
+  const EncoderConfig& wanted = task.config();
   bool same = !held.architectures.empty() &&
               held.architectures.front() == held.class_name(Model::suffix) &&
               held.num_labels == wanted.num_labels;
@@ -326,8 +326,9 @@ class FineTuning {
     if (!resumes && options_.on_fresh_parameters) {
       options_.on_fresh_parameters(model.load_report().missing);
     }
+    const std::string encoder = concat(model.config().family().base, ".");
     for_each_parameter(model, [&](const auto& named) {
-      if (options_.freeze_encoder && named.name.starts_with("roberta.")) {
+      if (options_.freeze_encoder && named.name.starts_with(encoder)) {
         named.parameter.trainable = false;
       }
     });
@@ -411,7 +412,7 @@ class FineTuning {
   [[nodiscard]] Model saved_average() const {
     const Checkpoint file = Checkpoint::open(current_file(checkpoint_, average_file));
     Model model(task_.config(), Initializer::none());
-    (void)load_parameters(model, CheckpointKeys(file, "roberta"), {}, 0);
+    (void)load_parameters(model, CheckpointKeys(file, task_.config().family().base), {}, 0);
     return model;
   }
 

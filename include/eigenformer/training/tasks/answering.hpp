@@ -12,7 +12,7 @@
 #include <utility>
 #include <vector>
 
-#include "eigenformer/models/roberta_heads.hpp"
+#include "eigenformer/models/auto_model.hpp"
 #include "eigenformer/pipelines/squad.hpp"
 #include "eigenformer/tokenizers/tokenizer.hpp"
 #include "eigenformer/tokenizers/unicode.hpp"
@@ -50,13 +50,13 @@ struct AnswerPosition {
 template <class ScalarType>
 class AnsweringTask {
  public:
-  using Scalar = ScalarType;                          ///< the model's arithmetic
-  using Model = RobertaForQuestionAnswering<Scalar>;  ///< the head
+  using Scalar = ScalarType;                            ///< the model's arithmetic
+  using Model = AutoModelForQuestionAnswering<Scalar>;  ///< the head
 
   /// Reads both files and encodes the windows. Throws as reading them, and for an answer that is
   /// not where the file says, and a question that leaves no room for its context, naming file and
   /// question.
-  AnsweringTask(std::shared_ptr<const Tokenizer> tokenizer, const RobertaConfig& config,
+  AnsweringTask(std::shared_ptr<const Tokenizer> tokenizer, const EncoderConfig& config,
                 const TaskOptions& options, ThreadPool* pool = nullptr)
       : tokenizer_(std::move(tokenizer)), config_(config) {
     detail::check_max_length(options.max_length, config.max_tokens());
@@ -72,7 +72,7 @@ class AnsweringTask {
   }
 
   /// The model's, with two labels.
-  [[nodiscard]] const RobertaConfig& config() const noexcept { return config_; }
+  [[nodiscard]] const EncoderConfig& config() const noexcept { return config_; }
   /// The windows that are learned from.
   [[nodiscard]] const Batch& texts() const noexcept { return train_.batch; }
 
@@ -92,7 +92,7 @@ class AnsweringTask {
       loss.add(loss_of(cx, model, dev_, which));
     });
     const std::shared_ptr<const Model> borrowed(std::shared_ptr<const Model>(), &model);
-    BasicQuestionAnswering<Scalar, RobertaForQuestionAnswering> answer(tokenizer_, borrowed, cx);
+    BasicQuestionAnswering<Scalar> answer(tokenizer_, borrowed, cx);
     std::vector<SquadExample> examples;
     const auto predictions = squad_predictions(answer, dev_data_, squad_);
     for (std::size_t i = 0; i < predictions.size(); ++i) {
@@ -193,7 +193,7 @@ class AnsweringTask {
   }
 
   std::shared_ptr<const Tokenizer> tokenizer_;
-  RobertaConfig config_;
+  EncoderConfig config_;
   SquadOptions squad_;
   SquadDataset dev_data_;
   Windows train_;

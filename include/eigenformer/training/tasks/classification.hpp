@@ -12,7 +12,7 @@
 #include <utility>
 #include <vector>
 
-#include "eigenformer/models/roberta_heads.hpp"
+#include "eigenformer/models/auto_model.hpp"
 #include "eigenformer/tokenizers/tokenizer.hpp"
 #include "eigenformer/training/metrics/glue.hpp"
 #include "eigenformer/training/tasks/task.hpp"
@@ -30,12 +30,12 @@ enum class ClassificationKind : std::uint8_t {
 template <class ScalarType>
 class ClassificationTask {
  public:
-  using Scalar = ScalarType;                               ///< the model's arithmetic
-  using Model = RobertaForSequenceClassification<Scalar>;  ///< the head
+  using Scalar = ScalarType;                                 ///< the model's arithmetic
+  using Model = AutoModelForSequenceClassification<Scalar>;  ///< the head
 
   /// Reads both files and encodes their texts. Throws as reading them, and for a label that the
   /// first file does not have, fewer than two classes and a text too long, naming file and line.
-  ClassificationTask(const Tokenizer& tokenizer, const RobertaConfig& config,
+  ClassificationTask(const Tokenizer& tokenizer, const EncoderConfig& config,
                      ClassificationKind kind, const TaskOptions& options,
                      ThreadPool* pool = nullptr)
       : kind_(kind), config_(config) {
@@ -60,7 +60,7 @@ class ClassificationTask {
   }
 
   /// The model's, with the labels of the first file.
-  [[nodiscard]] const RobertaConfig& config() const noexcept { return config_; }
+  [[nodiscard]] const EncoderConfig& config() const noexcept { return config_; }
   /// What is learned from.
   [[nodiscard]] const Batch& texts() const noexcept { return train_.batch; }
 
@@ -200,7 +200,7 @@ class ClassificationTask {
   }
 
   ClassificationKind kind_;
-  RobertaConfig config_;
+  EncoderConfig config_;
   Texts train_;
   Texts dev_;
 };

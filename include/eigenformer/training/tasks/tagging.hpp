@@ -8,7 +8,7 @@
 #include <utility>
 #include <vector>
 
-#include "eigenformer/models/roberta_heads.hpp"
+#include "eigenformer/models/auto_model.hpp"
 #include "eigenformer/tokenizers/tokenizer.hpp"
 #include "eigenformer/training/metrics/entities.hpp"
 #include "eigenformer/training/tasks/task.hpp"
@@ -20,13 +20,13 @@ namespace eigenformer {
 template <class ScalarType>
 class TaggingTask {
  public:
-  using Scalar = ScalarType;                            ///< the model's arithmetic
-  using Model = RobertaForTokenClassification<Scalar>;  ///< the head
+  using Scalar = ScalarType;                              ///< the model's arithmetic
+  using Model = AutoModelForTokenClassification<Scalar>;  ///< the head
 
   /// Reads both files and encodes their sentences. Throws as reading them, and for a tag that the
   /// first file does not have or that CoNLL's metric does not know, and a sentence too long, naming
   /// file and line.
-  TaggingTask(const Tokenizer& tokenizer, const RobertaConfig& config, const TaskOptions& options,
+  TaggingTask(const Tokenizer& tokenizer, const EncoderConfig& config, const TaskOptions& options,
               ThreadPool* pool = nullptr)
       : config_(config) {
     detail::check_max_length(options.max_length, config.max_tokens());
@@ -47,7 +47,7 @@ class TaggingTask {
   }
 
   /// The model's, with the tags of the first file.
-  [[nodiscard]] const RobertaConfig& config() const noexcept { return config_; }
+  [[nodiscard]] const EncoderConfig& config() const noexcept { return config_; }
   /// What is learned from.
   [[nodiscard]] const Batch& texts() const noexcept { return train_.batch; }
 
@@ -172,7 +172,7 @@ class TaggingTask {
             static_cast<double>(static_cast<Index>(labels.size()) - ignored)};
   }
 
-  RobertaConfig config_;
+  EncoderConfig config_;
   Sentences train_;
   Sentences dev_;
   std::vector<std::vector<std::string>> dev_tags_;

@@ -19,7 +19,7 @@
 #include <vector>
 
 #include "eigenformer/base/batch.hpp"
-#include "eigenformer/models/roberta_config.hpp"
+#include "eigenformer/models/encoder_config.hpp"
 #include "eigenformer/training/labelled_files.hpp"
 #include "eigenformer/training/trainer.hpp"
 
@@ -104,7 +104,7 @@ inline void check_length(const std::string& path, std::size_t line, Index size, 
 /// Numbers for labels: those of `config` where it has the same ones, else their sorted order.
 class LabelNumbers {
  public:
-  LabelNumbers(std::string source, std::vector<std::string> labels, const RobertaConfig& config)
+  LabelNumbers(std::string source, std::vector<std::string> labels, const EncoderConfig& config)
       : source_(std::move(source)), names_(sorted_labels(std::move(labels))) {
     std::vector<std::string> known;
     for (const auto& [id, name] : config.id2label) known.push_back(name);
@@ -128,7 +128,7 @@ class LabelNumbers {
   [[nodiscard]] const std::vector<std::string>& names() const noexcept { return names_; }
 
   /// The configuration with these labels.
-  [[nodiscard]] RobertaConfig with_labels(RobertaConfig config) const {
+  [[nodiscard]] EncoderConfig with_labels(EncoderConfig config) const {
     config.num_labels = static_cast<Index>(names_.size());
     config.id2label.clear();
     config.label2id.clear();
