@@ -400,6 +400,7 @@ get_minilm() {
   fi
   rm -rf "$folder"
   mv -T "$found" "$folder"
+  rm -rf "$scratch"
 }
 
 # copy_to TARGET: what the library reads of $folder; never the half of it, nor over something else.

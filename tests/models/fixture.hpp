@@ -18,6 +18,7 @@
 #include "eigenformer/autograd/tape.hpp"
 #include "eigenformer/base/batch.hpp"
 #include "eigenformer/io/checkpoint.hpp"
+#include "eigenformer/models/auto_model.hpp"
 #include "eigenformer/nn/visit.hpp"
 #include "eigenformer/tensor/tensor.hpp"
 
@@ -42,6 +43,21 @@ inline std::vector<std::string> fixture_names(const std::string& folder = "") {
   }
   std::sort(names.begin(), names.end());
   return names;
+}
+
+/// The names of the fixtures of every family.
+inline std::vector<std::string> all_fixture_names() {
+  std::vector<std::string> names = fixture_names();
+  const std::vector<std::string> bert = fixture_names("bert/");
+  names.insert(names.end(), bert.begin(), bert.end());
+  return names;
+}
+
+/// A fixture's name as GoogleTest takes it.
+inline std::string name_of_instance(const ::testing::TestParamInfo<std::string>& instance) {
+  std::string name = instance.param;
+  std::replace(name.begin(), name.end(), '/', '_');
+  return name;
 }
 
 /// Inputs and expected outputs of one fixture.
@@ -81,6 +97,11 @@ class Fixture {
     return found == expected_.metadata().end() ? "" : found->second;
   }
   [[nodiscard]] bool masked_lm() const { return note("class").ends_with("ForMaskedLM"); }
+  /// Whether an encoder finds all of its tensors: not where the word embeddings have the decoder's
+  /// name alone.
+  [[nodiscard]] bool has_encoder() const {
+    return note("base_missing").find("word_embeddings") == std::string::npos;
+  }
   /// Whether it has another head.
   [[nodiscard]] bool other_head() const {
     return !masked_lm() && note("class").find("For") != std::string::npos;
@@ -176,9 +197,9 @@ template <class Scalar>
 }
 
 /// The same numbers in the same order.
-template <class Scalar>
+template <class Scalar, class Expected>
 [[nodiscard]] Difference difference(const Tensor<Scalar>& got,
-                                    const std::vector<double>& expected) {
+                                    const std::vector<Expected>& expected) {
   EXPECT_EQ(got.numel(), static_cast<Index>(expected.size()));
   const Tensor<Scalar> flat = got.clone();
   Difference result;
@@ -188,9 +209,9 @@ template <class Scalar>
   return result;
 }
 
-/// A fixture's labels for each token, `[rows, length]`, packed.
-inline std::vector<TokenId> packed_labels(const Fixture& fixture) {
-  const std::vector<TokenId> padded = fixture.ids("labels");
+/// A fixture's labels or positions, `[rows, length]`, packed.
+inline std::vector<TokenId> packed_ids(const Fixture& fixture, const std::string& name) {
+  const std::vector<TokenId> padded = fixture.ids(name);
   std::vector<TokenId> packed;
   for (Index row = 0; row < fixture.rows; ++row) {
     const auto begin = padded.begin() + row * fixture.length;
@@ -228,6 +249,44 @@ template <class Scalar>
   const Tensor<Scalar> x = a.clone();
   const Tensor<Scalar> y = b.clone();
   return std::memcmp(x.data(), y.data(), static_cast<std::size_t>(x.numel()) * sizeof(Scalar)) == 0;
+}
+
+/// All that a model computes, under the fixtures' names.
+template <class Scalar>
+using Outputs = std::map<std::string, Tensor<Scalar>>;
+template <class Scalar>
+Outputs<Scalar> named(const Tensor<Scalar>& logits) {
+  return {{"logits", logits}};
+}
+template <class Scalar>
+Outputs<Scalar> named(const EncoderOutput<Scalar>& output) {
+  Outputs<Scalar> outputs = {{"last_hidden_state", output.last_hidden_state}};
+  if (output.pooler_output.defined()) outputs["pooler_output"] = output.pooler_output;
+  return outputs;
+}
+template <class Scalar>
+Outputs<Scalar> named(const QuestionAnsweringOutput<Scalar>& output) {
+  return {{"start_logits", output.start_logits}, {"end_logits", output.end_logits}};
+}
+template <class Scalar>
+Outputs<Scalar> named(const BertForPreTrainingOutput<Scalar>& output) {
+  return {{"prediction_logits", output.prediction_logits},
+          {"seq_relationship_logits", output.seq_relationship_logits}};
+}
+
+/// The outputs of a batch.
+auto outputs_of(Context& cx, const auto& model, const Batch& batch) {
+  if constexpr (requires { model.forward(cx, batch); })
+    return named(model.forward(cx, batch));
+  else
+    return named(model(cx, batch));
+}
+
+/// The same outputs to the bit.
+template <class Scalar>
+void expect_same(const Outputs<Scalar>& got, const Outputs<Scalar>& expected) {
+  EXPECT_EQ(got.size(), expected.size());
+  for (const auto& [name, value] : expected) EXPECT_TRUE(same_bits(got.at(name), value)) << name;
 }
 
 using tests::TemporaryFolder;

@@ -46,10 +46,6 @@ std::string packed_fixture(const TemporaryFolder& folder, const std::string& nam
   return path;
 }
 
-bool has_encoder(const Fixture& fixture) {
-  return fixture.note("base_missing").find("word_embeddings") == std::string::npos;
-}
-
 void expect_same(const RobertaOutput<float>& a, const RobertaOutput<float>& b) {
   EXPECT_TRUE(same_bits(a.last_hidden_state, b.last_hidden_state));
   ASSERT_EQ(a.pooler_output.defined(), b.pooler_output.defined());
@@ -68,7 +64,7 @@ TEST(PackedModel, GivesTheSameBitsAsOnePackedInMemory) {
       const TemporaryFolder folder;
       const std::string path = folder / "model.packed";
       std::optional<Encoder> encoder;
-      if (has_encoder(fixture)) {
+      if (fixture.has_encoder()) {
         encoder = Encoder::from_pretrained(fixture.folder, options);
         encoder->save_packed(path);
         const Encoder opened = Encoder::from_pretrained(path);

@@ -1,10 +1,7 @@
-// RoBERTa's heads against Hugging Face transformers in float64: outputs, losses, and the gradients
-// of every parameter; what loading, saving and packing do with them; and which class a folder asks
-// for.
-#include <algorithm>
+// RoBERTa's heads: what losses and batches must be, dropout, what loading does with a head that is
+// missing or has other labels; and which class a folder asks for.
 #include <functional>
 #include <optional>
-#include <set>
 #include <string>
 #include <type_traits>
 #include <vector>
@@ -18,163 +15,16 @@
 
 namespace eigenformer::roberta_heads_test {
 using testing_models::ChangedFixture;
-using testing_models::Difference;
 using testing_models::difference;
-using testing_models::expect_gradients;
 using testing_models::Fixture;
 using testing_models::fixture_folder;
 using testing_models::fixture_names;
-using testing_models::packed_labels;
+using testing_models::named;
 using testing_models::same_bits;
 using testing_models::StoredTensors;
 using testing_models::TemporaryFolder;
-using testing_models::tokens_difference;
 using tests::expect_parts;
 using tests::message_of;
-
-template <class Scalar>
-constexpr double tolerance = sizeof(Scalar) == sizeof(double) ? 1e-12 : 1e-5;
-constexpr double gradient_tolerance = 1e-9;
-
-/// Calls f(model) with the fixture's model, which must not be a bare encoder.
-template <class Scalar, class Function>
-void with_head(const std::string& path, const LoadOptions& options, Function&& f) {
-  with_model<Scalar>(path, options, [&](const auto& model) {
-    if constexpr (requires { model.roberta(); })
-      f(model);
-    else
-      FAIL() << path << " has no head";
-  });
-}
-
-// ---- Outputs ----
-
-/// All that a head computes, one after the other.
-template <class Scalar>
-std::vector<Tensor<Scalar>> parts(const Tensor<Scalar>& logits) {
-  return {logits};
-}
-template <class Scalar>
-std::vector<Tensor<Scalar>> parts(const QuestionAnsweringOutput<Scalar>& output) {
-  return {output.start_logits, output.end_logits};
-}
-
-/// The head's outputs against those in the fixture.
-template <class Scalar, class Output>
-void expect_outputs(const Output& output, bool of_texts, const Fixture& fixture) {
-  const std::vector<Tensor<Scalar>> found = parts(output);
-  for (std::size_t i = 0; i < found.size(); ++i) {
-    const std::string name = found.size() == 1 ? "logits" : i == 0 ? "start_logits" : "end_logits";
-    const Difference off = of_texts ? difference(found[i], fixture.values(name))
-                                    : tokens_difference(found[i], fixture, name);
-    EXPECT_LE(off.relative(), tolerance<Scalar>) << name;
-  }
-}
-
-template <class Scalar>
-void check_outputs(const Fixture& fixture) {
-  with_head<Scalar>(fixture.folder, {}, [&]<class Model>(const Model& model) {
-    EXPECT_EQ(model.config().class_name(Model::suffix), fixture.note("class"));
-    EXPECT_TRUE(model.load_report().missing.empty() && model.load_report().unexpected.empty());
-    Context cx(2);
-    const auto output = model(cx, fixture.batch);
-    expect_outputs<Scalar>(output, Model::reads_first_tokens, fixture);
-    const Tensor<Scalar> hidden = model.roberta()(cx, fixture.batch);
-    expect_outputs<Scalar>(model.outputs(cx, fixture.batch, hidden), Model::reads_first_tokens,
-                           fixture);
-    if constexpr (requires { model(cx, fixture.batch, Index{1}); }) {
-      const Index choices = std::stoi(fixture.note("choices"));
-      const Tensor<Scalar> chosen = model(cx, fixture.batch, choices);
-      EXPECT_EQ(chosen.shape(), Shape({fixture.rows / choices, choices}));
-      expect_outputs<Scalar>(chosen, true, fixture);
-    }
-  });
-}
-
-class RobertaHeadsParity : public ::testing::TestWithParam<std::string> {};
-
-TEST_P(RobertaHeadsParity, OutputsInDouble) { check_outputs<double>(Fixture(GetParam())); }
-TEST_P(RobertaHeadsParity, OutputsInFloat) { check_outputs<float>(Fixture(GetParam())); }
-
-/// A row of a causal model depends on its place, also where rows are asked for by themselves.
-TEST_P(RobertaHeadsParity, SomeRowsAreThoseOfAll) {
-  const Fixture fixture(GetParam());
-  const auto model = RobertaModel<double>::from_pretrained(fixture.folder);
-  Context cx(1);
-  const Tensor<double> all = model(cx, fixture.batch);
-  const std::vector<Index> rows = {0, fixture.batch.tokens() / 2, fixture.batch.tokens() - 1};
-  const Tensor<double> some = model(cx, fixture.batch, rows);
-  for (std::size_t i = 0; i < rows.size(); ++i) {
-    const auto at = static_cast<Index>(i);
-    const double off =
-        (some.rows(at, at + 1).array() - all.rows(rows[i], rows[i] + 1).array()).abs().maxCoeff();
-    EXPECT_LE(off, 1e-12) << "row " << rows[i];
-  }
-}
-
-// ---- Losses ----
-
-using S = double;
-Tensor<S> loss_of(Context& cx, const RobertaForSequenceClassification<S>& model,
-                  const Fixture& fixture) {
-  const Tensor<S> logits = model(cx, fixture.batch);
-  if (model.config().problem_type.value_or("") != "regression" &&
-      model.config().problem_type.value_or("") != "multi_label_classification" &&
-      model.config().num_labels > 1) {
-    return model.loss(cx, logits, fixture.ids("labels"));
-  }
-  const std::vector<double> values = fixture.values("labels");
-  Tensor<S> targets(Shape{static_cast<Index>(values.size())});
-  std::copy(values.begin(), values.end(), targets.data());
-  if (model.config().num_labels > 1) targets = targets.reshape(logits.shape());
-  return model.loss(cx, logits, targets);
-}
-Tensor<S> loss_of(Context& cx, const RobertaForTokenClassification<S>& model,
-                  const Fixture& fixture) {
-  return model.loss(cx, model(cx, fixture.batch), packed_labels(fixture));
-}
-Tensor<S> loss_of(Context& cx, const RobertaForQuestionAnswering<S>& model,
-                  const Fixture& fixture) {
-  return model.loss(cx, model(cx, fixture.batch), fixture.batch, fixture.ids("start_positions"),
-                    fixture.ids("end_positions"));
-}
-Tensor<S> loss_of(Context& cx, const RobertaForMultipleChoice<S>& model, const Fixture& fixture) {
-  const Tensor<S> logits = model(cx, fixture.batch, std::stoi(fixture.note("choices")));
-  return model.loss(cx, logits, fixture.ids("labels"));
-}
-Tensor<S> loss_of(Context& cx, const RobertaForCausalLM<S>& model, const Fixture& fixture) {
-  return model.loss(cx, model(cx, fixture.batch), fixture.batch, packed_labels(fixture));
-}
-
-TEST_P(RobertaHeadsParity, LossAndGradients) {
-  const Fixture fixture(GetParam());
-  if (!fixture.has("loss")) return;
-  with_head<S>(fixture.folder, {}, [&]<class Model>(const Model& model) {
-    if constexpr (!std::is_same_v<Model, RobertaForMaskedLM<S>>) {
-      Context cx(1);
-      Tape<S> tape;
-      cx.tape = &tape;
-      const Tensor<S> loss = loss_of(cx, model, fixture);
-      EXPECT_LE(difference(loss, fixture.values("loss")).relative(), 1e-12);
-      const Gradients<S> gradients = tape.backward(loss);
-      expect_gradients(model, gradients, fixture, gradient_tolerance);
-    }
-  });
-}
-
-INSTANTIATE_TEST_SUITE_P(Fixtures, RobertaHeadsParity,
-                         ::testing::ValuesIn(fixture_names(&Fixture::other_head)),
-                         [](const auto& instance) { return instance.param; });
-
-TEST(RobertaHeads, EachHasAFixtureWithALoss) {
-  std::set<std::string> heads;
-  for (const std::string& name : fixture_names(&Fixture::other_head)) {
-    const Fixture fixture(name);
-    const std::string model = fixture.note("class");
-    if (fixture.has("loss")) heads.insert(model.substr(model.find("For")));
-  }
-  EXPECT_EQ(heads.size(), 5u);
-}
 
 /// The fixture's model as another configuration has it.
 template <class Model>
@@ -256,122 +106,44 @@ TEST(RobertaHeads, BatchesAreChecked) {
   EXPECT_THROW((void)model(cx, broken), ShapeError);
 }
 
-/// Classifiers drop by classifier_dropout, else by hidden_dropout_prob; multiple choice by the
-/// latter.
-TEST(RobertaHeads, DropoutFollowsTheConfiguration) {
+/// Classifiers drop by classifier_dropout, else by hidden_dropout_prob; RoBERTa's multiple choice
+/// by the latter.
+TEST(Heads, DropoutFollowsTheConfiguration) {
   const auto drops = [](const std::string& name, double hidden, std::optional<double> classifier) {
-    bool dropped = false;
-    RobertaConfig config = RobertaConfig::from_pretrained(fixture_folder(name));
+    const Fixture fixture(name);
+    EncoderConfig config = EncoderConfig::from_pretrained(fixture.folder);
     config.num_hidden_layers = 0;  // leaves the embeddings' dropout, of the hidden states
     config.hidden_dropout_prob = hidden;
     config.classifier_dropout = classifier;
-    with_model_class<double>(
-        fixture_folder(name), [&]<class Model>(std::type_identity<Model>, const RobertaConfig&) {
-          if constexpr (requires(const Model& model) { model.roberta(); }) {
-            const Model model(config);
-            const Fixture fixture(name);
-            Context cx(1);
-            const Tensor<double> hidden_states = model.roberta()(cx, fixture.batch);
-            const auto before = parts(model.outputs(cx, fixture.batch, hidden_states));
-            DropoutGenerator generator(1);
-            cx.dropout = &generator;
-            const auto after = parts(model.outputs(cx, fixture.batch, hidden_states));
-            dropped = !same_bits(before[0], after[0]);
-          }
-        });
+    bool dropped = false;
+    with_model_class<double>(fixture.folder, [&]<class Model>(std::type_identity<Model>, auto&&) {
+      if constexpr (requires(const Model& model) { model.base_model(); }) {
+        const Model model(config);
+        Context cx(1);
+        const Tensor<double> states = model.base_model()(cx, fixture.batch);
+        const auto outputs = [&] { return named(model.outputs(cx, fixture.batch, states)); };
+        const auto before = outputs();
+        DropoutGenerator generator(1);
+        cx.dropout = &generator;
+        dropped = !same_bits(before.begin()->second, outputs().begin()->second);
+      }
+    });
     return dropped;
   };
-  for (const char* name : {"sequence_single_label", "token_holes"}) {
+  for (const char* name :
+       {"sequence_single_label", "token_holes", "bert/sequence", "bert/token", "bert/choice"}) {
     EXPECT_TRUE(drops(name, 0, 0.5)) << name;
     EXPECT_TRUE(drops(name, 0.5, {})) << name;
     EXPECT_FALSE(drops(name, 0.5, 0)) << name;
   }
   EXPECT_TRUE(drops("multiple_choice", 0.5, 0));
   EXPECT_FALSE(drops("multiple_choice", 0, 0.5));
-  EXPECT_FALSE(drops("question_answering", 0.5, 0.5));
+  for (const char* name : {"question_answering", "bert/next_sentence", "bert/question"}) {
+    EXPECT_FALSE(drops(name, 0.5, 0.5)) << name;
+  }
 }
 
 // ---- Files ----
-
-std::vector<std::string> sorted_names(const std::string& folder) {
-  std::vector<std::string> names = Checkpoint::open(folder).names();
-  std::sort(names.begin(), names.end());
-  return names;
-}
-
-TEST(RobertaHeadFiles, AreSavedAsTransformersSavesThem) {
-  Context cx(1);
-  for (const std::string& name : fixture_names(&Fixture::other_head)) {
-    SCOPED_TRACE(name);
-    const Fixture fixture(name);
-    with_head<float>(fixture.folder, {}, [&]<class Model>(const Model& model) {
-      const TemporaryFolder folder;
-      model.save_pretrained(folder.path());
-      EXPECT_EQ(sorted_names(folder.path()), sorted_names(fixture.folder));
-      const RobertaConfig config = RobertaConfig::from_pretrained(folder.path());
-      EXPECT_EQ(config.architectures, std::vector{fixture.note("class")});
-      const RobertaConfig before = RobertaConfig::from_pretrained(fixture.folder);
-      EXPECT_EQ(config.num_labels, before.num_labels);
-      EXPECT_EQ(config.id2label, before.id2label);
-      EXPECT_EQ(config.label2id, before.label2id);
-      EXPECT_EQ(config.is_decoder, before.is_decoder);
-      EXPECT_EQ(config.problem_type, before.problem_type);
-      EXPECT_EQ(config.classifier_dropout, before.classifier_dropout);
-      const Model again = Model::from_pretrained(folder.path());
-      const auto expected = parts(model(cx, fixture.batch));
-      const auto found = parts(again(cx, fixture.batch));
-      for (std::size_t i = 0; i < found.size(); ++i) EXPECT_TRUE(same_bits(found[i], expected[i]));
-    });
-  }
-}
-
-TEST(RobertaHeadFiles, PackedGiveTheSameBits) {
-  Context cx(1);
-  for (const std::string& name : fixture_names(&Fixture::other_head)) {
-    const Fixture fixture(name);
-    for (const Precision precision : {Precision::full, Precision::bf16, Precision::int8}) {
-      SCOPED_TRACE(concat(name, " ", name_of(precision)));
-      const LoadOptions options{.precision = precision, .pack = true};
-      with_head<float>(fixture.folder, options, [&]<class Model>(const Model& model) {
-        const TemporaryFolder folder;
-        const std::string path = folder / "model.packed";
-        model.save_packed(path);
-        bool opened = false;
-        with_model<float>(path, {}, [&]<class Found>(const Found& found) {
-          if constexpr (std::is_same_v<Found, Model>) {
-            opened = true;
-            const auto expected = parts(model(cx, fixture.batch));
-            const auto got = parts(found(cx, fixture.batch));
-            for (std::size_t i = 0; i < got.size(); ++i) {
-              EXPECT_TRUE(same_bits(got[i], expected[i]));
-            }
-          }
-        });
-        EXPECT_TRUE(opened);
-        const auto encoder = RobertaModel<float>::from_pretrained(path);
-        EXPECT_TRUE(same_bits(encoder(cx, fixture.batch), model.roberta()(cx, fixture.batch)));
-        EXPECT_EQ(encoder.pooler().has_value(), fixture.has("pooler_output"));
-        expect_parts(message_of<FormatError>(
-                         [&] { (void)RobertaForMaskedLM<float>::from_pretrained(path); }),
-                     {path, "holds " + fixture.note("class"), "ForMaskedLM"});
-      });
-    }
-  }
-}
-
-/// Every tensor of the file, left out on its own, is missed by name.
-TEST(RobertaHeadFiles, EveryTensorIsNeeded) {
-  for (const std::string name : {"sequence_single_label", "token_holes", "question_answering",
-                                 "multiple_choice", "causal"}) {
-    for (const std::string& tensor : Checkpoint::open(fixture_folder(name)).names()) {
-      const ChangedFixture changed(name,
-                                   [&](Json&, StoredTensors& tensors) { tensors.erase(tensor); });
-      expect_parts(message_of<FormatError>(
-                       [&] { with_model<double>(changed.path(), {}, [](const auto&) {}); }),
-                   {changed.path(), "missing", tensor});
-    }
-  }
-}
 
 TEST(RobertaHeadFiles, LabelsMustFitTheTensors) {
   struct Change {
@@ -432,8 +204,8 @@ void expect_fresh(const std::string& fixture, const std::vector<std::string>& mi
   EXPECT_EQ(model.load_report().missing, missing);
   Context cx(1);
   const Fixture inputs(fixture);
-  for (const auto& part : parts(model(cx, inputs.batch))) {
-    EXPECT_TRUE(part.array().isFinite().all());
+  for (const auto& [name, value] : named(model(cx, inputs.batch))) {
+    EXPECT_TRUE(value.array().isFinite().all()) << name;
   }
   const auto encoder = RobertaModel<float>::from_pretrained(folder);
   EXPECT_TRUE(same_bits(model.roberta()(cx, inputs.batch), encoder(cx, inputs.batch)));

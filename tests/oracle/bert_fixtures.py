@@ -3,7 +3,7 @@
 
   python bert_fixtures.py --out tests/fixtures/models/bert
   python bert_fixtures.py --out FOLDER/bert --random 150 [--seed 1]   # as many random models; then
-      EIGENFORMER_MODEL_FIXTURES=FOLDER models_tests --gtest_filter='*BertParity*'
+      EIGENFORMER_MODEL_FIXTURES=FOLDER models_tests --gtest_filter='*Parity*'
 
 The outputs of pretraining are prediction_logits and seq_relationship_logits.
 """
@@ -11,11 +11,11 @@ The outputs of pretraining are prediction_logits and seq_relationship_logits.
 import torch
 import transformers
 
-import roberta_fixtures
-from roberta_fixtures import (
+from model_fixtures import (
     HEAD,
     gamma_beta,
     holes,
+    main,
     masked_row,
     pads_without_mask,
     rename,
@@ -180,4 +180,4 @@ CASES = {
 
 
 if __name__ == "__main__":
-    raise SystemExit(roberta_fixtures.main(__doc__, CASES, CLASSES))
+    raise SystemExit(main(__doc__, CASES, CLASSES))

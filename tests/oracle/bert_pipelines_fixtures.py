@@ -10,17 +10,15 @@ the mean of the encoder's states; for `sequence` [label, score] for each text or
 scores of the tokens of each question and context.
 """
 
-import argparse
 import json
 import os
-import pathlib
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import torch
 import transformers
 
-from roberta_fixtures import randomize
+from model_fixtures import parser_of, randomize, truth
 
 WORDS = """[PAD] [UNK] [CLS] [SEP] [MASK] the in beginning god created heaven and earth was without
 form void dark ##ness upon face of deep said let there be light ##s a b c ##a ##b e . , ? ! : who
@@ -60,18 +58,11 @@ def made(name, cls, out, generator, **different):
     model.float().save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     (folder / "vocab.txt").unlink()
-    loaded = cls.from_pretrained(folder, dtype=torch.float64, attn_implementation="eager").eval()
-    return loaded, transformers.AutoTokenizer.from_pretrained(folder)
+    return truth(cls, folder), transformers.AutoTokenizer.from_pretrained(folder)
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--out", type=pathlib.Path, required=True)
-    out = parser.parse_args().out
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
+    out = parser_of(__doc__).parse_args().out
     g = torch.Generator().manual_seed(7)
     expected = {"texts": TEXTS, "masked": MASKED, "pairs": PAIRS, "questions": QUESTIONS}
 

@@ -9,7 +9,6 @@ folder gets `cases.json`: for each case what its configuration adds, which other
 the results; `heads.safetensors`: the layers `CASE.dense` and `CASE.out_proj`; and `texts.json`.
 """
 
-import argparse
 import json
 import os
 import pathlib
@@ -23,6 +22,7 @@ import transformers
 from safetensors.torch import load_file, save_file
 from sentence_transformers import CrossEncoder
 
+from model_fixtures import parser_of, truth
 from sentence_fixtures import HIDDEN, PAIRS, TEXTS
 
 LONGEST = 43  # tokens that the encoder takes
@@ -184,9 +184,7 @@ def write_case(encoder, config, head, files, folder):
 
 
 def pipeline(task, folder):
-    model = transformers.AutoModelForSequenceClassification.from_pretrained(
-        folder, dtype=torch.float64, attn_implementation="eager"
-    )
+    model = truth(transformers.AutoModelForSequenceClassification, folder)
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     return transformers.pipeline(task, model=model, tokenizer=tokenizer, device="cpu")
 
@@ -272,11 +270,7 @@ def resaved(encoder, head, config):
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--out", type=pathlib.Path, required=True)
-    out = parser.parse_args().out
+    out = parser_of(__doc__).parse_args().out
     out.mkdir(parents=True, exist_ok=True)
     encoder = out.parent / "sentences" / "encoder"
     generator = torch.Generator().manual_seed(8)

@@ -12,7 +12,6 @@ files; final_logits; losses of the updates. --check loads the adapter with PEFT 
 logits with FOLDER/logits.safetensors.
 """
 
-import argparse
 import os
 import pathlib
 import shutil
@@ -23,10 +22,11 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 import peft
 import torch
 import transformers
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch.nn.functional import cross_entropy
 
-from roberta_fixtures import MLM, SEQUENCE, SMALL, batch, randomize
+from model_fixtures import SMALL, batch, parser_of, randomize, save, truth
+from roberta_fixtures import MLM, SEQUENCE
 
 STEPS = 5
 CASES = {
@@ -43,8 +43,7 @@ CASES = {
 
 
 def base_of(folder, kind):
-    model = kind.from_pretrained(folder, dtype=torch.float64, attn_implementation="eager")
-    return model.train()  # dropout is 0
+    return truth(kind, folder).train()  # dropout is 0
 
 
 def loss_of(model, tensors):
@@ -114,7 +113,7 @@ def make(name, out):
     tensors["losses"] = torch.tensor(losses, dtype=torch.float64)
     tensors["final_logits"] = loss_of(model, tensors)[0].detach()
     tensors |= {f"final.{n}": p.detach().clone() for n, p in trained(model)}
-    save_file({k: v.contiguous() for k, v in tensors.items()}, folder / "expected.safetensors")
+    save(tensors, folder / "expected.safetensors")
     print(f"{name}: {losses[0]:.4f} to {losses[-1]:.4f}, {sum(1 for _ in trained(model))} trained")
 
 
@@ -133,10 +132,7 @@ def check(folder, base):
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--out", type=pathlib.Path)
+    parser = parser_of(__doc__, required=False)
     parser.add_argument("--check", type=pathlib.Path)
     parser.add_argument("--base", type=pathlib.Path)
     args = parser.parse_args()

@@ -14,7 +14,6 @@ fewer spans than it asks for, are left out; so are cases whose answers a change 
 the sixth digit would change.
 """
 
-import argparse
 import json
 import os
 import pathlib
@@ -29,11 +28,10 @@ import tokenizers
 import torch
 import transformers
 
-from roberta_fixtures import randomize
+from model_fixtures import parser_of, randomize, readable, truth
 
 assert transformers.__version__.startswith("4."), "transformers 5 has no question-answering"
 warnings.filterwarnings("ignore")
-transformers.logging.set_verbosity_error()
 
 LONGEST = 128
 SPECIAL = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
@@ -106,8 +104,7 @@ def make_model(folder):
         model.qa_outputs.weight.mul_(1.5)
     favour_none(model, tokenizer, 3)
     model.float().save_pretrained(folder)
-    model = transformers.RobertaForQuestionAnswering.from_pretrained(
-        folder, dtype=torch.float64, attn_implementation="eager").eval()
+    model = truth(transformers.RobertaForQuestionAnswering, folder)
     return model, {"model": tokenizer, "untrimmed": untrimmed}
 
 
@@ -309,10 +306,7 @@ def write_json(path, content):
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--out", type=pathlib.Path, required=True)
+    parser = parser_of(__doc__)
     parser.add_argument("--cases", type=int, default=330)
     arguments = parser.parse_args()
     out = arguments.out
@@ -327,8 +321,7 @@ def main():
     squad, settings = make_squad(model, tokenizers_["model"], contexts[::2])
     write_json(out / "squad.json", squad)
     write_json(out / "predictions.json", settings)
-    for path in out.rglob("*"):
-        path.chmod(0o755 if path.is_dir() else 0o644)
+    readable(out)
 
 
 if __name__ == "__main__":

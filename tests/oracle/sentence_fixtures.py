@@ -9,7 +9,6 @@ texts, of pairs for `pairs`. A case `encoder` lies in the folder that it names; 
 holds the weights of every Dense.
 """
 
-import argparse
 import json
 import os
 import pathlib
@@ -24,7 +23,7 @@ import transformers
 from safetensors.torch import save_file
 from sentence_transformers import SentenceTransformer
 
-from roberta_fixtures import randomize
+from model_fixtures import parser_of, randomize, readable
 
 HIDDEN = 12
 SPECIAL = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
@@ -206,11 +205,7 @@ def resaved(encoder, weights):
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--out", type=pathlib.Path, required=True)
-    out = parser.parse_args().out
+    out = parser_of(__doc__).parse_args().out
     if out.exists():
         shutil.rmtree(out)
     encoder = out / "encoder"
@@ -234,8 +229,7 @@ def main():
     save_file(weights, out / "dense.safetensors")
     (out / "cases.json").write_text(json.dumps(cases, indent=1) + "\n")
     (out / "texts.json").write_text(json.dumps({"texts": TEXTS, "pairs": PAIRS}) + "\n")
-    for path in out.rglob("*"):
-        path.chmod(0o755 if path.is_dir() else 0o644)
+    readable(out)
 
 
 if __name__ == "__main__":

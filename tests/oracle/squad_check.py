@@ -29,10 +29,10 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 import torch
 import transformers
 
+from model_fixtures import randomize
 from question_answering_fixtures import (
     favour_none, squad_choice, squad_features, squad_logits,
 )
-from roberta_fixtures import randomize
 
 NEAR = 1e-4  # of logits, which are around 3
 

@@ -9,7 +9,6 @@ and for each case the options and the entities of some texts, as [type, start, e
 pipeline counts characters; starts and ends here are bytes.
 """
 
-import argparse
 import codecs
 import json
 import os
@@ -23,7 +22,7 @@ import tokenizers
 import torch
 import transformers
 
-from roberta_fixtures import randomize
+from model_fixtures import parser_of, randomize, readable, truth
 
 SPECIAL = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
 LONGEST = 40  # tokens that the models take
@@ -162,11 +161,7 @@ def decode(data):
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--out", type=pathlib.Path, required=True)
-    out = parser.parse_args().out
+    out = parser_of(__doc__).parse_args().out
     if out.exists():
         shutil.rmtree(out)
     warnings.simplefilter("ignore")
@@ -183,9 +178,7 @@ def main():
         tokenizer = every[kind]
         folder = out / name if name not in every else out / f"{name}_model"
         make_model(labels, tokenizer, [text for text, _ in decoded], seed).save_pretrained(folder)
-        model = transformers.RobertaForTokenClassification.from_pretrained(
-            folder, dtype=torch.float64, attn_implementation="eager"
-        )
+        model = truth(transformers.RobertaForTokenClassification, folder)
         pipeline = transformers.TokenClassificationPipeline(model=model, tokenizer=tokenizer)
 
         def add(which, window=LONGEST, **options):
@@ -226,8 +219,7 @@ def main():
                 "not_utf8": [text.hex() for text in NOT_UTF8], "cases": cases}
     lines = ",\n".join(json.dumps(case, separators=(",", ":")) for case in document.pop("cases"))
     (out / "cases.json").write_text(json.dumps(document)[:-1] + ', "cases": [\n' + lines + "\n]}\n")
-    for path in out.rglob("*"):
-        path.chmod(0o755 if path.is_dir() else 0o644)
+    readable(out)
     count = sum(len(case["entities"]) for case in cases)
     entities = sum(len(found) for case in cases for found in case["entities"])
     print(f"{len(cases)} cases, {count} texts, {entities} entities")

@@ -11,10 +11,8 @@ rows for question answering: starts, ends); losses and norms of each update, the
 clipping; final.NAME of each parameter. How it was trained is in the metadata.
 """
 
-import argparse
 import json
 import os
-import pathlib
 import shutil
 import zlib
 
@@ -22,10 +20,10 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import torch
 import transformers
-from safetensors.torch import save_file
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, mse_loss
 
-from roberta_fixtures import CHOICE, MLM, QUESTION, SEQUENCE, SMALL, TOKEN, batch, randomize
+from model_fixtures import SMALL, batch, parser_of, randomize, save
+from roberta_fixtures import CHOICE, MLM, QUESTION, SEQUENCE, TOKEN
 
 STEPS = 20
 USUAL = dict(
@@ -237,14 +235,13 @@ def make(name, out):
     tensors["losses"] = torch.tensor(losses, dtype=torch.float64)
     tensors["norms"] = torch.tensor(norms, dtype=torch.float64)
     tensors |= {f"final.{n}": p.detach().clone() for n, p in model.named_parameters()}
-    metadata = {"class": kind.__name__, "options": json.dumps(options)}
-    save_file({k: v.contiguous() for k, v in tensors.items()}, folder / "expected.safetensors", metadata=metadata)
+    about = {"class": kind.__name__, "options": json.dumps(options)}
+    save(tensors, folder / "expected.safetensors", **about)
     print(f"{name}: {losses[0]:.4f} to {losses[-1]:.4f}, norms {max(norms):.3f} to {min(norms):.3f}")
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=pathlib.Path, required=True)
+    parser = parser_of(__doc__)
     parser.add_argument("--only", choices=CASES)
     args = parser.parse_args()
     for name in [args.only] if args.only else CASES:

@@ -87,26 +87,23 @@ TEST(Bert, TagsTokens) {
   }
 }
 
-/// The model's scores, of a question and a context with types 0 and 1.
+/// The scores that answers are chosen by, of a question and a context with types 0 and 1.
 TEST(Bert, ScoresAnswers) {
   auto answer = ef::BasicQuestionAnswering<double>::from_pretrained(fixtures + "question");
-  ef::Context cx(1);
-  for (std::size_t i = 0; i < expected("questions").size(); ++i) {
-    const ef::Json& question = expected("questions")[i];
-    const auto encoding =
-        answer.tokenizer().encode(question[0].get<std::string>(), question[1].get<std::string>());
-    ef::Batch batch;
-    batch.add(encoding.ids, encoding.type_ids);
-    const auto scores = answer.model()(cx, batch);
+  const auto texts = expected("questions").get<std::vector<std::pair<std::string, std::string>>>();
+  const std::vector<ef::TextPair> questions(texts.begin(), texts.end());
+  answer.for_each_question(questions, {}, [&](std::size_t i, const auto& windows) {
     const ef::Json& truth = expected("question")[i];
-    ASSERT_EQ(scores.start_logits.numel(), static_cast<ef::Index>(truth[0].size()));
-    for (ef::Index t = 0; t < scores.start_logits.numel(); ++t) {
-      const auto at = static_cast<std::size_t>(t);
-      EXPECT_NEAR(scores.start_logits(t), truth[0][at].get<double>(), 1e-12);
-      EXPECT_NEAR(scores.end_logits(t), truth[1][at].get<double>(), 1e-12);
+    ASSERT_EQ(windows.size(), 1u);
+    const std::vector<double>& starts = windows[0].start_logits;
+    ASSERT_EQ(starts.size(), truth[0].size());
+    for (std::size_t t = 0; t < starts.size(); ++t) {
+      EXPECT_NEAR(starts[t], truth[0][t].get<double>(), 1e-12);
+      EXPECT_NEAR(windows[0].end_logits[t], truth[1][t].get<double>(), 1e-12);
     }
-    const auto context = question[1].get<std::string>();
-    const auto found = answer(question[0].get<std::string>(), context);
+  });
+  for (const auto& [question, context] : texts) {
+    const auto found = answer(question, context);
     ASSERT_FALSE(found.empty());
     EXPECT_NE(context.find(found[0].text), std::string::npos);
   }

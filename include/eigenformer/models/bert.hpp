@@ -169,12 +169,6 @@ class BertForNextSentencePrediction
     return seq_relationship_(cx, (*this->base_model().pooler())(cx, first));
   }
 
-  /// Cross entropy with a label for each text.
-  [[nodiscard]] Tensor<Scalar> loss(Context& cx, const Tensor<Scalar>& logits,
-                                    std::span<const TokenId> labels) const {
-    return cross_entropy(cx, logits, labels);
-  }
-
   /// Visits `cls.seq_relationship`.
   static void visit_head(auto& self, auto&& f) {
     f("cls.seq_relationship", self.seq_relationship_);

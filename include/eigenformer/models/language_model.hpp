@@ -65,13 +65,6 @@ class LanguageModel : public PreTrained<Scalar, Model> {
     return linear(cx, transformed, weight, bias);
   }
 
-  /// Cross entropy with a label for each of the tokens that `logits` are of, -100 for those that do
-  /// not count.
-  [[nodiscard]] Tensor<Scalar> loss(Context& cx, const Tensor<Scalar>& logits,
-                                    std::span<const TokenId> labels) const {
-    return cross_entropy(cx, logits, labels);
-  }
-
   /// Visits the first layer, its norm, the bias and the decoder, tied or not.
   static void visit_head(auto& self, auto&& f) {
     f(Base::lm_head.dense, self.dense_);

@@ -5,6 +5,7 @@
 #include <string>
 #include <string_view>
 
+#include "eigenformer/autograd/ops/loss.hpp"
 #include "eigenformer/models/encoder_model.hpp"
 
 namespace eigenformer {
@@ -77,6 +78,13 @@ class PreTrainedModel {
       return self().head(cx, gather_rows(cx, hidden, first_tokens(batch)));
     else
       return self().head(cx, hidden);
+  }
+
+  /// Cross entropy with a label for each row of `logits`, -100 for those that do not count: of
+  /// texts, tokens or, by the number of the right choice, questions. `Model` may have another loss.
+  [[nodiscard]] Tensor<Scalar> loss(Context& cx, const Tensor<Scalar>& logits,
+                                    std::span<const TokenId> labels) const {
+    return cross_entropy(cx, logits, labels);
   }
 
   /// The encoder below the head.

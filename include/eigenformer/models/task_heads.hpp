@@ -82,12 +82,6 @@ class ForTokenClassification
     return classifier_(cx, dropout(cx, hidden, this->config().classifier_dropout_prob()));
   }
 
-  /// Cross entropy with a label for each token, -100 for those that do not count.
-  [[nodiscard]] Tensor<Scalar> loss(Context& cx, const Tensor<Scalar>& logits,
-                                    std::span<const TokenId> labels) const {
-    return cross_entropy(cx, logits, labels);
-  }
-
   /// Visits `classifier`.
   static void visit_head(auto& self, auto&& f) { f("classifier", self.classifier_); }
 
@@ -202,12 +196,6 @@ class ForMultipleChoice : public PreTrained<Scalar, ForMultipleChoice<Scalar, Pr
   [[nodiscard]] Tensor<Scalar> head(Context& cx, const Tensor<Scalar>& first) const {
     const Tensor<Scalar> pooled = (*this->base_model().pooler())(cx, first);  // [segments, hidden]
     return classifier_(cx, dropout(cx, pooled, Base::choice_dropout_prob(this->config())));
-  }
-
-  /// Cross entropy with the number of the right choice of each question.
-  [[nodiscard]] Tensor<Scalar> loss(Context& cx, const Tensor<Scalar>& logits,
-                                    std::span<const TokenId> labels) const {
-    return cross_entropy(cx, logits, labels);
   }
 
   /// Visits `classifier`.

@@ -277,8 +277,9 @@ class BasicQuestionAnswering {
         add_windows(i, questions[i], limits, options.max_question_len, windows);
         offsets.push_back(windows.size());
       }
-      // As in transformers, the model gets no types: those of all tokens are 0.
-      for (const AnswerWindow<Scalar>& window : windows) batch.add(window.encoding.ids);
+      for (const AnswerWindow<Scalar>& window : windows) {
+        batch.add(window.encoding.ids, tokenizer_->model_types(window.encoding));
+      }
       std::size_t done = 0;
       for_each_part(batch, options.batch_tokens, [&](const Batch& part, Index begin) {
         const std::span all(windows);

@@ -226,6 +226,14 @@ class Tokenizer {
     return pipeline_.model()->continuing_subword_prefix();
   }
 
+  /// The types that a model gets with the tokens of a pair: the encoding's where the template gives
+  /// the second text another type, as BERT's does; else none, though windows that overflow have
+  /// types then too.
+  [[nodiscard]] std::span<const TokenId> model_types(const Encoding& pair) const noexcept {
+    if (!post_processor_.has_types(true)) return {};
+    return pair.type_ids;
+  }
+
   /// How many tokens, special ones counted, texts are cut to where transformers truncates them:
   /// `model_max_length` of tokenizer_config.json, if there is one.
   [[nodiscard]] std::optional<Index> model_max_length() const noexcept { return model_max_length_; }

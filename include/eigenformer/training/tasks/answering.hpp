@@ -144,8 +144,8 @@ class AnsweringTask {
     return windows;
   }
 
-  static void add(const std::string& path, const SquadDataset& data, const SquadQuestion& question,
-                  const Encoding& encoding, Windows& windows) {
+  void add(const std::string& path, const SquadDataset& data, const SquadQuestion& question,
+           const Encoding& encoding, Windows& windows) const {
     std::size_t begin = 0, end = 0;
     if (!question.answers.empty()) {
       begin = answer_begin(path, data.contexts[question.context], question);
@@ -154,7 +154,7 @@ class AnsweringTask {
     const auto add_window = [&](const Encoding& window) {
       const AnswerPosition position =
           question.answers.empty() ? AnswerPosition() : answer_position(window, begin, end);
-      windows.batch.add(window.ids);  // without types, as question answering reads them
+      windows.batch.add(window.ids, tokenizer_->model_types(window));
       windows.starts.push_back(position.start);
       windows.ends.push_back(position.end);
     };
