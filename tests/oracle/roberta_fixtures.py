@@ -686,7 +686,7 @@ def differences(made, kept):
                         yield f"{other}: {key} differs"
 
 
-def main(about=__doc__, cases=CASES, classes=CLASSES):
+def main(about=__doc__, cases=CASES, classes=CLASSES, make=make, random_case=random_case):
     parser = argparse.ArgumentParser(
         description=about, formatter_class=argparse.RawDescriptionHelpFormatter
     )
