@@ -150,7 +150,7 @@ def random_case(draw, classes):
     different = dict(
         vocab_size=draw.randint(8, 60),
         n_head=heads,
-        n_embd=heads * draw.randint(1, 9),
+        n_embd=heads * draw.randint(3, 9),  # fewer make norms ill-conditioned
         n_layer=draw.randint(0, 4),
         n_inner=draw.choice([None, draw.randint(1, 40)]),
         layer_norm_epsilon=draw.choice([1e-12, 1e-5, 1e-3]),
