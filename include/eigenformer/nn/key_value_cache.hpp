@@ -12,6 +12,18 @@
 
 namespace eigenformer {
 
+namespace detail {
+
+/// Throws ShapeError unless all of `kept` are numbers of texts, in rising order.
+inline void check_kept(std::span<const Index> kept, Index texts) {
+  for (std::size_t i = 0; i < kept.size(); ++i) {
+    check<ShapeError>(kept[i] >= (i == 0 ? 0 : kept[i - 1] + 1) && kept[i] < texts, "cache: text ",
+                      kept[i], " of ", texts, "; those to keep must be there and in rising order");
+  }
+}
+
+}  // namespace detail
+
 /// The keys and values of one layer, text by text. Mirrors transformers' DynamicLayer.
 template <class Scalar>
 class KeyValueCache {
@@ -30,6 +42,7 @@ class KeyValueCache {
 
   /// Adds tokens of a text: keys and values beside each other, `[tokens, 2 * hidden]`.
   void append(Index text, const Tensor<Scalar>& key_value) {
+    check<ShapeError>(text >= 0 && text < texts(), "cache: text ", text, " of ", texts());
     Text& own = texts_[static_cast<std::size_t>(text)];
     const Index end = own.length + key_value.size(0);
     const Index room = own.key_value.defined() ? own.key_value.size(0) : 0;
@@ -46,10 +59,8 @@ class KeyValueCache {
 
   /// Keeps some of the texts, in rising order, and forgets the others. Throws ShapeError.
   void keep(std::span<const Index> kept) {
+    detail::check_kept(kept, texts());
     for (std::size_t i = 0; i < kept.size(); ++i) {
-      check<ShapeError>(kept[i] >= (i == 0 ? 0 : kept[i - 1] + 1) && kept[i] < texts(),
-                        "cache: text ", kept[i], " of ", texts(),
-                        "; those to keep must be there and in rising order");
       if (static_cast<Index>(i) != kept[i]) {
         texts_[i] = std::move(texts_[static_cast<std::size_t>(kept[i])]);
       }
@@ -78,7 +89,8 @@ class KeyValueCache {
   std::vector<Text> texts_;
 };
 
-/// The caches of all layers of a decoder. Mirrors transformers' DynamicCache.
+/// The caches of all layers of a decoder. After an exception from the decoder it is of no more use:
+/// some layers may have seen more than others. Mirrors transformers' DynamicCache.
 template <class Scalar>
 class DecoderCache {
  public:
@@ -92,7 +104,10 @@ class DecoderCache {
   /// How many texts there are.
   [[nodiscard]] Index texts() const noexcept { return static_cast<Index>(lengths_.size()); }
   /// How many tokens of a text all layers have seen.
-  [[nodiscard]] Index length(Index text) const { return lengths_[static_cast<std::size_t>(text)]; }
+  [[nodiscard]] Index length(Index text) const {
+    check<ShapeError>(text >= 0 && text < texts(), "cache: text ", text, " of ", texts());
+    return lengths_[static_cast<std::size_t>(text)];
+  }
   /// One layer's cache.
   [[nodiscard]] KeyValueCache<Scalar>& layer(Index i) {
     return layers_[static_cast<std::size_t>(i)];
@@ -107,6 +122,7 @@ class DecoderCache {
 
   /// As KeyValueCache::keep, for all layers.
   void keep(std::span<const Index> kept) {
+    detail::check_kept(kept, texts());
     for (KeyValueCache<Scalar>& layer : layers_) layer.keep(kept);
     for (std::size_t i = 0; i < kept.size(); ++i) {
       lengths_[i] = lengths_[static_cast<std::size_t>(kept[i])];
