@@ -25,12 +25,13 @@ int main(int argc, char** argv) {
     ef::KeyMatch match;
     std::vector<std::string> unknown_config;
     if (ef::is_directory(program.model)) {
-      ef::with_model_class<float>(program.model, [&]<class Model>(std::type_identity<Model>,
-                                                                  const ef::EncoderConfig& config) {
-        if (!config.architectures.empty()) json["architecture"] = config.architectures.front();
-        match = Model::match(config, checkpoint);
-        unknown_config = config.unknown_keys();
-      });
+      ef::with_model_class<float>(program.model,
+                                  [&]<class Model>(std::type_identity<Model>, const auto& config) {
+                                    if (!config.architectures.empty())
+                                      json["architecture"] = config.architectures.front();
+                                    match = Model::match(config, checkpoint);
+                                    unknown_config = config.unknown_keys();
+                                  });
     }
     ef::Index parameters = 0;  // integers are buffers, not parameters
     for (const std::string& name : checkpoint.names()) {

@@ -17,9 +17,7 @@ namespace {
 
 /// How many tokens the model takes, as its config.json says.
 ef::Index longest_text(const std::string& folder) {
-  if (ef::is_file(folder)) return ef::EncoderConfig::from_pretrained(folder).max_tokens();
-  const std::string path = folder + "/config.json";
-  const ef::Json config = ef::read_json(path);
+  const auto [config, path] = ef::read_config(folder);
   const std::string type = config.value("model_type", "roberta");
   if (ef::find_family(type) != nullptr) {
     return ef::EncoderConfig::from_json(config, path).max_tokens();

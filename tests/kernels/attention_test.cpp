@@ -51,6 +51,9 @@ const std::vector<Case>& cases() {
       {"cross, keys without queries", {0, 0, 5}, {0, 3, 4}, 2, 3, 3, false, Mask::none},
       {"causal, more keys", {0, 3, 70}, {0, 9, 90}, 2, 4, 4, true, Mask::none},
       {"causal, fewer keys", {0, 5}, {0, 2}, 2, 4, 4, true, Mask::none},
+      {"one query after many keys", {0, 1, 2, 3}, {0, 1, 71, 300}, 3, 17, 17, true, Mask::none},
+      {"one query, wide heads", {0, 1}, {0, 90}, 2, 64, 151, true, Mask::some},
+      {"one query, masked whole", {0, 1, 2, 3}, {0, 5, 9, 12}, 2, 9, 5, true, Mask::second_segment},
       {"sharp", {0, 11}, {0, 11}, 2, 4, 4, false, Mask::some, 500},
   };
   return all;

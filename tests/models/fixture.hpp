@@ -230,8 +230,9 @@ void expect_gradients(const Model& model, const Gradients<Scalar>& gradients,
     const Tensor<Scalar>* whole = gradients.find(named.parameter.value());
     ASSERT_EQ(whole != nullptr, fixture.has(name)) << name;
     if (whole == nullptr) return;
-    const Tensor<Scalar> gradient = named.whole() ? *whole : whole->rows(named.begin, named.end);
-    EXPECT_EQ(gradient.shape(), named.shape()) << name;
+    Tensor<Scalar> gradient = named.whole() ? *whole : whole->rows(named.begin, named.end);
+    if (named.transposed) gradient = Tensor<Scalar>(whole->matrix().transpose());
+    EXPECT_EQ(gradient.shape(), named.file_shape()) << name;
     // A bias that shifts all logits of a softmax alike has no gradient but rounding errors.
     const std::vector<double> expected = fixture.values(name);
     const bool shift = std::ranges::all_of(expected, [](double x) { return std::abs(x) < 1e-13; });

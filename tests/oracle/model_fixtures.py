@@ -402,7 +402,7 @@ def differences(made, kept):
                         yield f"{other}: {key} differs"
 
 
-def main(about, cases, classes):
+def main(about, cases, classes, make=make, random_case=random_case):
     """Makes every case, or as many random ones of the classes as --random says."""
     parser = parser_of(about)
     parser.add_argument("--only", choices=cases)

@@ -249,6 +249,21 @@ inline void attend(const Attention<float>& attention, const Attention<float>::Pa
   }
 }
 
+/// The same for a single query, as in generation: keys and values are read where they lie, which
+/// for one query costs less than packing them.
+inline void attend_alone(const Attention<float>& attention, const Attention<float>::Part& part,
+                         MatrixView<float> out, float* kept) {
+  const Kernels& kernels = active_kernels();
+  const Index keys = part.key.rows;
+  float* const row = scratch<float, Scratch::scores>(keys);
+  kernels.dot_rows(part.query.row(0), part.key.data, part.key.stride, keys, part.key.cols, row);
+  attention.scale_and_mask(row, 0, part, std::numeric_limits<float>::lowest());
+  softmax_row(row, row, keys);
+  if (kept != nullptr) std::copy_n(row, keys, kept);
+  kernels.sum_rows(row, part.value.data, part.value.stride, keys, part.value.cols,
+                   out.row(part.query_begin) + part.value_column);
+}
+
 }  // namespace detail
 
 /// Writes out `[query tokens, heads * value size]`, and, unless null, the `probabilities` of all
@@ -263,9 +278,11 @@ void attention_forward(ThreadPool& pool, const Attention<Scalar>& attention, Mat
     const Index keys = part.key.rows;
     if constexpr (std::is_same_v<Scalar, float>) {
       if (!attention.dropout.drops() && attention.scale > 0 && keys > 0) {
-        return detail::attend(
-            attention, part, out,
-            probabilities == nullptr ? nullptr : probabilities + part.probabilities);
+        float* const kept = probabilities == nullptr ? nullptr : probabilities + part.probabilities;
+        if (attention.causal && queries == 1) {
+          return detail::attend_alone(attention, part, out, kept);
+        }
+        return detail::attend(attention, part, out, kept);
       }
     }
     for (Index begin = 0; begin < queries; begin += attention.block) {

@@ -13,6 +13,7 @@
 
 #include "eigenformer/models/bert.hpp"
 #include "eigenformer/models/bert_heads.hpp"
+#include "eigenformer/models/gpt2.hpp"
 #include "eigenformer/models/roberta.hpp"
 #include "eigenformer/models/roberta_heads.hpp"
 
@@ -20,18 +21,26 @@ namespace eigenformer {
 
 namespace detail {
 
+/// The base model's name in checkpoints, such as "bert", of what a configuration is for. Throws
+/// ConfigError for a type that is unknown.
+inline std::string_view base_of(const Json& json, const std::string& source) {
+  if (GPT2Config::describes(json)) return GPT2Model<float>::base;
+  return EncoderConfig::from_json(json, source).family().base;
+}
+
 /// Whether `architecture` is the class of that suffix in a family with that base model.
 inline bool is_architecture(std::string_view architecture, std::string_view base,
                             std::string_view suffix) {
+  if (base == GPT2Model<float>::base) return architecture == GPT2Config().class_name(suffix);
   return std::ranges::any_of(encoder_families, [&](const EncoderFamily& family) {
     return family.base == base && architecture == concat(family.classes, suffix);
   });
 }
 
-template <class... Models, class Function>
-void with_class_among(const std::string& path, Function&& f) {
-  const EncoderConfig config = EncoderConfig::from_pretrained(path);
-  const std::string_view base = config.family().base;
+/// Calls f for the one of `Models`, all of which take `config`, that its architectures name.
+template <class... Models, class Config, class Function>
+void with_class_among(const std::string& path, const Config& config, std::string_view base,
+                      Function&& f) {
   const std::string architecture =
       config.architectures.empty() ? config.class_name("Model") : config.architectures.front();
   const auto fits = [&]<class Model>(std::type_identity<Model> model) {
@@ -55,6 +64,13 @@ void with_class_among(const std::string& path, Function&& f) {
 /// ConfigError for one that is not known.
 template <class Scalar, class Function>
 void with_model_class(const std::string& path, Function&& f) {
+  const auto [json, source] = read_config(path);
+  if (GPT2Config::describes(json)) {
+    return detail::with_class_among<GPT2Model<Scalar>, GPT2LMHeadModel<Scalar>>(
+        path, GPT2Config::from_json(json, source), GPT2Model<Scalar>::base,
+        std::forward<Function>(f));
+  }
+  const auto config = EncoderConfig::from_json(json, source);
   detail::with_class_among<
       RobertaModel<Scalar>, RobertaForMaskedLM<Scalar>, RobertaForCausalLM<Scalar>,
       RobertaForSequenceClassification<Scalar>, RobertaForTokenClassification<Scalar>,
@@ -62,14 +78,14 @@ void with_model_class(const std::string& path, Function&& f) {
       BertForPreTraining<Scalar>, BertForMaskedLM<Scalar>, BertLMHeadModel<Scalar>,
       BertForNextSentencePrediction<Scalar>, BertForSequenceClassification<Scalar>,
       BertForTokenClassification<Scalar>, BertForQuestionAnswering<Scalar>,
-      BertForMultipleChoice<Scalar>>(path, std::forward<Function>(f));
+      BertForMultipleChoice<Scalar>>(path, config, config.family().base, std::forward<Function>(f));
 }
 
 /// Loads the model that `path` asks for and calls f(model) with it. Throws as with_model_class and
 /// the class's from_pretrained.
 template <class Scalar, class Function>
 void with_model(const std::string& path, const LoadOptions& options, Function&& f) {
-  with_model_class<Scalar>(path, [&]<class Model>(std::type_identity<Model>, const EncoderConfig&) {
+  with_model_class<Scalar>(path, [&]<class Model>(std::type_identity<Model>, const auto&) {
     f(Model::from_pretrained(path, options));
   });
 }
@@ -77,8 +93,11 @@ void with_model(const std::string& path, const LoadOptions& options, Function&& 
 /// A model of the family that its configuration names: one of `Models`, which do the same.
 template <class... Models>
 class AutoModelOf {
+  using Config = typename std::tuple_element_t<0, std::tuple<Models...>>::Config;
+  static constexpr bool one_config = (std::is_same_v<typename Models::Config, Config> && ...);
+
  public:
-  /// Its name without the family's.
+  /// Its name without the family's, as the first of them has it.
   static constexpr std::string_view suffix = std::get<0>(std::tuple(Models::suffix...));
 
   /// Takes over a model of one of the families.
@@ -87,26 +106,27 @@ class AutoModelOf {
       : model_(std::move(model)) {}
   /// A model with fresh weights, or those that `init` gives. Throws ConfigError.
   template <class... Init>
-  explicit AutoModelOf(const EncoderConfig& config, const Init&... init)
-      : model_(of_family(config, [&]<class Model>(std::type_identity<Model>) {
-          return Model(config, init...);
-        })) {}
+  explicit AutoModelOf(const Config& config, const Init&... init) requires(one_config)
+      : model_(of_base(
+            config.family().base, config.source,
+            [&]<class Model>(std::type_identity<Model>) { return Model(config, init...); })) {}
 
   /// Loads a published folder or maps a packed file. Throws IoError, FormatError or ConfigError.
   [[nodiscard]] static AutoModelOf from_pretrained(const std::string& path,
                                                    const LoadOptions& options = {}) {
-    return AutoModelOf(of_family(EncoderConfig::from_pretrained(path),
-                                 [&]<class Model>(std::type_identity<Model>) {
-                                   return Model::from_pretrained(path, options);
-                                 }));
+    const auto [json, source] = read_config(path);
+    return AutoModelOf(
+        of_base(detail::base_of(json, source), source, [&]<class Model>(std::type_identity<Model>) {
+          return Model::from_pretrained(path, options);
+        }));
   }
   /// The same for a folder, with another configuration than its own: more labels, say.
-  [[nodiscard]] static AutoModelOf from_pretrained(const std::string& folder,
-                                                   const EncoderConfig& config,
-                                                   const LoadOptions& options) {
-    return AutoModelOf(of_family(config, [&]<class Model>(std::type_identity<Model>) {
-      return Model::from_pretrained(folder, config, options);
-    }));
+  [[nodiscard]] static AutoModelOf from_pretrained(const std::string& folder, const Config& config,
+                                                   const LoadOptions& options) requires one_config {
+    return AutoModelOf(
+        of_base(config.family().base, config.source, [&]<class Model>(std::type_identity<Model>) {
+          return Model::from_pretrained(folder, config, options);
+        }));
   }
 
   /// What the model makes of a batch, and of anything more that it takes.
@@ -129,10 +149,9 @@ class AutoModelOf {
     std::visit([&](const auto& model) { model.save_packed(path); }, model_);
   }
 
-  /// What the model was made from.
-  [[nodiscard]] const EncoderConfig& config() const noexcept {
-    return std::visit([](const auto& model) -> const EncoderConfig& { return model.config(); },
-                      model_);
+  /// What the model was made from, where that is of one type in all families.
+  [[nodiscard]] const Config& config() const noexcept requires one_config {
+    return std::visit([](const auto& model) -> const Config& { return model.config(); }, model_);
   }
   /// What from_pretrained() found missing or unexpected; empty otherwise.
   [[nodiscard]] const LoadReport& load_report() const noexcept {
@@ -151,16 +170,16 @@ class AutoModelOf {
  private:
   explicit AutoModelOf(std::variant<Models...> model) : model_(std::move(model)) {}
 
-  /// What make(std::type_identity<Model>()) gives for the one of `Models` that is of the family.
-  static std::variant<Models...> of_family(const EncoderConfig& config, auto&& make) {
-    const std::string_view base = config.family().base;
+  /// What make(std::type_identity<Model>()) gives for the one of `Models` that has that base model.
+  static std::variant<Models...> of_base(std::string_view base, const std::string& source,
+                                         auto&& make) {
     std::optional<std::variant<Models...>> made;
     const auto fits = [&]<class Model>(std::type_identity<Model> model) {
       if (Model::base == base) made.emplace(make(model));
       return made.has_value();
     };
-    check<ConfigError>((fits(std::type_identity<Models>()) || ...), config.source,
-                       ": 'model_type' is ", config.model_type, ", which has no such model here");
+    check<ConfigError>((fits(std::type_identity<Models>()) || ...), source, ": 'model_type' is of ",
+                       base, " models, of which none does this here");
     return *std::move(made);
   }
 
@@ -173,6 +192,10 @@ using AutoModel = AutoModelOf<RobertaModel<Scalar>, BertModel<Scalar>>;
 /// The masked language model.
 template <class Scalar>
 using AutoModelForMaskedLM = AutoModelOf<RobertaForMaskedLM<Scalar>, BertForMaskedLM<Scalar>>;
+/// The language model that predicts the next token.
+template <class Scalar>
+using AutoModelForCausalLM =
+    AutoModelOf<RobertaForCausalLM<Scalar>, BertLMHeadModel<Scalar>, GPT2LMHeadModel<Scalar>>;
 /// Labels of texts.
 template <class Scalar>
 using AutoModelForSequenceClassification =

@@ -13,9 +13,21 @@
 #include <vector>
 
 #include "eigenformer/base/error.hpp"
+#include "eigenformer/io/folder.hpp"
 #include "eigenformer/io/json.hpp"
+#include "eigenformer/io/packed_file.hpp"
 
 namespace eigenformer {
+
+/// What config.json in a folder holds, or a packed file of it, and what errors call it. Throws
+/// IoError or FormatError.
+[[nodiscard]] inline std::pair<Json, std::string> read_config(const std::string& path) {
+  if (is_file(path)) return {parse_json(PackedFile::open(path).config(), path), path};
+  const FolderLock lock(path, FolderLock::For::reading);
+  std::string file = current_file(path, "config.json");
+  Json json = read_json(file);
+  return {std::move(json), std::move(file)};
+}
 
 /// Reads one JSON object; `source` names it in errors. A key that is absent gives the default.
 class ConfigReader {

@@ -189,10 +189,8 @@ struct EncoderConfig {
   /// or ConfigError naming it. `usual_type` is as in from_json().
   [[nodiscard]] static EncoderConfig from_pretrained(const std::string& path,
                                                      std::string_view usual_type = "roberta") {
-    if (is_file(path)) return from_packed(PackedFile::open(path));
-    const FolderLock lock(path, FolderLock::For::reading);
-    const std::string file = current_file(path, "config.json");
-    return from_json(read_json(file), file, usual_type);
+    const auto [json, source] = read_config(path);
+    return from_json(json, source, usual_type);
   }
   /// The same from a packed file that is open.
   [[nodiscard]] static EncoderConfig from_packed(const PackedFile& file) {

@@ -186,6 +186,7 @@ class EncoderLayers {
 template <class Scalar, template <class> class Embeddings>
 class EncoderModel {
  public:
+  using Config = EncoderConfig;                        ///< what it is made from
   static constexpr std::string_view suffix = "Model";  ///< its name without the family's
   /// Its name in the checkpoints of models that have a head on it.
   static constexpr std::string_view base = Embeddings<Scalar>::base;

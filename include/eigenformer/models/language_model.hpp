@@ -13,6 +13,25 @@
 
 namespace eigenformer {
 
+/// Cross entropy of each token's logits `[tokens, vocab]` with the next one's label, within each
+/// text. `labels` `[tokens]` are the batch's ids, or -100 for tokens that do not count. Throws
+/// ShapeError.
+template <class Scalar>
+[[nodiscard]] Tensor<Scalar> next_token_loss(Context& cx, const Tensor<Scalar>& logits,
+                                             const Batch& batch, std::span<const TokenId> labels) {
+  check<ShapeError>(labels.size() == batch.ids.size(), "loss: ", labels.size(), " labels for ",
+                    batch.ids.size(), " tokens");
+  const CrossEntropyOptions options;
+  std::vector<TokenId> next(labels.size(), options.ignore_index);
+  for (Index i = 0; i < batch.segments(); ++i) {
+    const RowRange text = batch.segment(i);
+    if (text.size() == 0) continue;
+    std::copy(labels.begin() + text.begin + 1, labels.begin() + text.end,
+              next.begin() + text.begin);
+  }
+  return cross_entropy(cx, logits, next, options);
+}
+
 /// How the language models of a family look.
 struct LanguageModelHead {
   std::string_view dense;                     ///< names in a file: of the first layer,
@@ -175,21 +194,10 @@ class CausalLanguageModel : public LanguageModel<Scalar, PreTrained, Model> {
  public:
   using Base::Base;
 
-  /// Cross entropy of each token's logits with the next one's label, within each text. `labels`
-  /// `[tokens]` are the batch's ids, or -100 for tokens that do not count. Throws ShapeError.
+  /// As next_token_loss.
   [[nodiscard]] Tensor<Scalar> loss(Context& cx, const Tensor<Scalar>& logits, const Batch& batch,
                                     std::span<const TokenId> labels) const {
-    check<ShapeError>(labels.size() == batch.ids.size(), "loss: ", labels.size(), " labels for ",
-                      batch.ids.size(), " tokens");
-    const CrossEntropyOptions options;
-    std::vector<TokenId> next(labels.size(), options.ignore_index);
-    for (Index i = 0; i < batch.segments(); ++i) {
-      const RowRange text = batch.segment(i);
-      if (text.size() == 0) continue;
-      std::copy(labels.begin() + text.begin + 1, labels.begin() + text.end,
-                next.begin() + text.begin);
-    }
-    return cross_entropy(cx, logits, next, options);
+    return next_token_loss(cx, logits, batch, labels);
   }
 };
 

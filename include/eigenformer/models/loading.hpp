@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <cstring>
 #include <map>
+#include <memory>
 #include <optional>
 #include <set>
 #include <span>
@@ -79,7 +80,9 @@ class CheckpointKeys {
 
   /// Whether a canonical name is of the base model, not of a pooler or head.
   [[nodiscard]] static bool in_base(std::string_view name) {
-    return name.starts_with("embeddings.") || name.starts_with("encoder.");
+    constexpr std::string_view parts[] = {"embeddings.", "encoder.",  // BERT's shape
+                                          "wte.",        "wpe.",     "h.", "ln_f."};  // GPT-2's
+    return std::ranges::any_of(parts, [&](auto part) { return name.starts_with(part); });
   }
   /// Forgets the tensors of heads.
   void keep_base() {
@@ -113,7 +116,9 @@ class CheckpointKeys {
  private:
   /// Buffers that older versions of HF saved.
   static bool harmless(std::string_view name) {
-    return name == "embeddings.position_ids" || name == "embeddings.token_type_ids";
+    return name == "embeddings.position_ids" || name == "embeddings.token_type_ids" ||
+           (name.starts_with("h.") &&
+            (name.ends_with(".attn.bias") || name.ends_with(".attn.masked_bias")));
   }
 
   const Checkpoint& checkpoint_;
@@ -133,6 +138,12 @@ void load_one(const Checkpoint& checkpoint, const std::string& key,
                     info.dtype == DType::f16 || info.dtype == DType::bf16;
   check<FormatError>(real, checkpoint.path(), ": tensor '", key, "' is ", info.dtype_name,
                      "; weights must be F64, F32, F16 or BF16");
+  if (named.transposed) {
+    Tensor<Scalar> stored(named.file_shape());
+    checkpoint.read<Scalar>(key, {stored.data(), static_cast<std::size_t>(stored.numel())});
+    named.parameter.assign(Tensor<Scalar>(std::as_const(stored).matrix().transpose()));
+    return;
+  }
   if (named.whole()) {
     if (const Scalar* view = checkpoint.view<Scalar>(key)) {
       named.parameter.assign(Tensor<Scalar>::foreign(view, named.shape(), checkpoint.mapping(key)));
@@ -195,9 +206,9 @@ template <class Model>
     const std::string* key = keys.find(named.name);
     if (key == nullptr) {
       match.missing.emplace_back(named.name);
-    } else if (const Shape shape = checkpoint.shape(*key); shape != named.shape()) {
+    } else if (const Shape shape = checkpoint.shape(*key); shape != named.file_shape()) {
       match.mismatched.push_back(
-          concat(*key, " is ", shape, " but the configuration asks for ", named.shape()));
+          concat(*key, " is ", shape, " but the configuration asks for ", named.file_shape()));
     }
   });
   for (const auto& [name, key] : keys.keys()) {
@@ -264,13 +275,19 @@ void pack_as_asked(Model& model, const LoadOptions& options, const Checkpoint& c
 template <class Model>
 void save_parameters(const Model& model, const std::string& path) {
   std::vector<TensorToWrite> tensors;
+  std::vector<std::shared_ptr<const void>> transposes;
   for_each_parameter(model, [&](const auto& named) {
     if (named.tied) return;
-    const auto value = named.value();  // rows of a parameter are contiguous
-    using Scalar = typename std::remove_cvref_t<decltype(value)>::Matrix::Scalar;
-    tensors.push_back(
-        {std::string(named.name), dtype_of<Scalar>, named.shape(),
-         std::as_bytes(std::span(value.data(), static_cast<std::size_t>(value.numel())))});
+    auto value = named.value();  // rows of a parameter are contiguous
+    using Scalar = typename decltype(value)::Matrix::Scalar;
+    if (named.transposed) {
+      auto stored = std::make_shared<Tensor<Scalar>>(std::as_const(value).matrix().transpose());
+      value = *stored;
+      transposes.push_back(std::move(stored));
+    }
+    const Scalar* const numbers = std::as_const(value).data();
+    tensors.push_back({std::string(named.name), dtype_of<Scalar>, named.file_shape(),
+                       std::as_bytes(std::span(numbers, static_cast<std::size_t>(value.numel())))});
   });
   write_safetensors(path, tensors, {{"format", "pt"}});
 }

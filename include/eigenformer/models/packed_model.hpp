@@ -22,7 +22,11 @@ namespace eigenformer {
 
 namespace detail {
 
-inline constexpr std::string_view table_name = "embeddings.weight";  ///< how such names end
+/// Whether a table of embeddings has that name, or one with more in front.
+inline bool is_table(std::string_view name) {
+  constexpr std::string_view ends[] = {"embeddings.weight", "wte.weight", "wpe.weight"};
+  return std::ranges::any_of(ends, [&](auto end) { return name.ends_with(end); });
+}
 
 /// Calls f(named, key, packed) for each tensor that a packed file of `model` holds. Matrices are
 /// weights of linear layers, packed whole under the first of their names, unless they are tables
@@ -32,7 +36,7 @@ void for_each_packed_tensor(Model& model, Function&& f) {
   std::map<const void*, std::string> tables;
   for_each_parameter(model, [&](const auto& named) {
     const bool matrix = named.parameter.shape().rank() == 2;
-    const bool table = matrix && named.name.ends_with(table_name);
+    const bool table = matrix && is_table(named.name);
     if (named.tied) {
       const auto found = tables.find(&named.parameter);
       if (found != tables.end()) f(named, PackedFile::pack_name(found->second), true);
@@ -94,12 +98,15 @@ class PackedReader {
   /// Throws FormatError where something did not fit. Of the tensors that were not asked for, those
   /// are passed over whose names do not begin with `prefix`, and packed tables, if there is one.
   void finish(std::string_view prefix) const {
+    const std::size_t pack_ending = PackedFile::pack_name("").size();
     std::vector<std::string> unexpected;
     const auto tensors = file_.tensors().tensors();
     for (std::size_t i = 0; i < tensors.size(); ++i) {
       const std::string& name = tensors[i].name;
-      const bool head = !prefix.empty() && (!name.starts_with(prefix) ||
-                                            name.ends_with(PackedFile::pack_name(table_name)));
+      const bool pack = name.ends_with(PackedFile::pack_name(""));
+      const bool packed_table =
+          pack && is_table(std::string_view(name).substr(0, name.size() - pack_ending));
+      const bool head = !prefix.empty() && (!name.starts_with(prefix) || packed_table);
       if (!known_[i] && !head) unexpected.push_back(name);
     }
     const std::string problems = listed("; missing: ", missing_) +

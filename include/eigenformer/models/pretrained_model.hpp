@@ -20,6 +20,7 @@ namespace eigenformer {
 template <class Scalar, class Encoder, class Model>
 class PreTrainedModel {
  public:
+  using Config = typename Encoder::Config;  ///< what it is made from
   /// Whether head() takes the rows of first tokens alone.
   static constexpr bool reads_first_tokens = false;
   static constexpr std::string_view base = Encoder::base;  ///< the encoder's name in checkpoints
@@ -28,11 +29,11 @@ class PreTrainedModel {
   [[nodiscard]] static Model from_pretrained(const std::string& path,
                                              const LoadOptions& options = {}) {
     if (is_file(path)) return from_packed(open_packed<Scalar>(path, options));
-    const auto [config, checkpoint] = open_folder<EncoderConfig>(path, base);
+    const auto [config, checkpoint] = open_folder<Config>(path, base);
     return from_checkpoint(config, checkpoint, options);
   }
   /// The same for a folder, with another configuration than its own: more labels, say.
-  [[nodiscard]] static Model from_pretrained(const std::string& folder, const EncoderConfig& config,
+  [[nodiscard]] static Model from_pretrained(const std::string& folder, const Config& config,
                                              const LoadOptions& options) {
     return from_checkpoint(config, Checkpoint::open(folder), options);
   }
@@ -44,7 +45,7 @@ class PreTrainedModel {
   }
 
   /// How a checkpoint's names and shapes fit the configuration; loads nothing.
-  [[nodiscard]] static KeyMatch match(const EncoderConfig& config, const Checkpoint& checkpoint) {
+  [[nodiscard]] static KeyMatch match(const Config& config, const Checkpoint& checkpoint) {
     const CheckpointKeys keys = Model::keys_of(config, checkpoint);
     const Model model = Model::unloaded(config, keys);
     return match_keys(model, keys);
@@ -90,7 +91,7 @@ class PreTrainedModel {
   /// The encoder below the head.
   [[nodiscard]] const Encoder& base_model() const noexcept { return base_model_; }
   /// What the model was made from.
-  [[nodiscard]] const EncoderConfig& config() const noexcept { return base_model_.config(); }
+  [[nodiscard]] const Config& config() const noexcept { return base_model_.config(); }
   /// What from_pretrained() found missing or unexpected; empty otherwise.
   [[nodiscard]] const LoadReport& load_report() const noexcept { return report_; }
 
@@ -102,19 +103,21 @@ class PreTrainedModel {
 
  protected:
   /// The encoder with weights from `init`, with or without a pooler. Throws ConfigError.
-  PreTrainedModel(const EncoderConfig& config, bool pooler, const Initializer& init)
+  PreTrainedModel(const Config& config, bool pooler, const Initializer& init)
       : base_model_(config, pooler, init) {}
+  /// The same for a base model that never has a pooler.
+  PreTrainedModel(const Config& config, const Initializer& init) : base_model_(config, init) {}
 
   /// Packs the head's layers: all of visit_head(), by default.
   void pack_head(ThreadPool& threads, Precision precision) {
     Model::visit_head(self(), [&](auto&&, auto& layer) { layer.pack(threads, precision); });
   }
   /// The checkpoint's keys under the names of visit().
-  static CheckpointKeys keys_of(const EncoderConfig&, const Checkpoint& checkpoint) {
+  static CheckpointKeys keys_of(const Config&, const Checkpoint& checkpoint) {
     return CheckpointKeys(checkpoint, base);
   }
   /// A model without numbers; `keys` are those of the file that will give them.
-  static Model unloaded(const EncoderConfig& config, const auto& /*keys*/) {
+  static Model unloaded(const Config& config, const auto& /*keys*/) {
     return Model(config, Initializer::none());
   }
   /// Called when all weights are read.
@@ -123,14 +126,12 @@ class PreTrainedModel {
   Encoder base_model_;  ///< the encoder
 
  private:
-  static Model from_checkpoint(const EncoderConfig& config, const Checkpoint& checkpoint,
+  static Model from_checkpoint(const Config& config, const Checkpoint& checkpoint,
                                const LoadOptions& options) {
     CheckpointKeys keys = Model::keys_of(config, checkpoint);
     if (options.initialize_missing_head && options.replace_head) keys.keep_base();
     Model model = Model::unloaded(config, keys);
-    if (options.keep_pooler && keys.contains("pooler.dense.weight")) {
-      model.base_model_.add_pooler(Initializer::none());
-    }
+    if (options.keep_pooler && keys.contains("pooler.dense.weight")) add_pooler(model);
     const std::string wanted = config.class_name(Model::suffix);
     const std::string found = config.architectures.empty() ? wanted : config.architectures.front();
     const std::string note =
@@ -142,14 +143,18 @@ class PreTrainedModel {
   }
 
   static Model from_packed(const PackedFile& file) {
-    const EncoderConfig config = EncoderConfig::from_packed(file);
+    const Config config = Config::from_packed(file);
     check_architecture(file, config, Model::suffix);
     Model model = Model::unloaded(config, file);
-    if (file.contains(concat(base, ".pooler.dense.weight"))) {
-      model.base_model_.add_pooler(Initializer::none());
-    }
+    if (file.contains(concat(base, ".pooler.dense.weight"))) add_pooler(model);
     load_packed(model, file);
     return model;
+  }
+
+  static void add_pooler(Model& model) {
+    if constexpr (requires { model.base_model_.add_pooler(Initializer::none()); }) {
+      model.base_model_.add_pooler(Initializer::none());
+    }
   }
 
   Model& self() noexcept { return static_cast<Model&>(*this); }

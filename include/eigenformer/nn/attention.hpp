@@ -5,12 +5,14 @@
 
 #include <algorithm>
 #include <array>
+#include <optional>
 #include <span>
 #include <string_view>
 #include <vector>
 
 #include "eigenformer/autograd/ops/attention.hpp"
 #include "eigenformer/autograd/ops/rearrange.hpp"
+#include "eigenformer/nn/key_value_cache.hpp"
 #include "eigenformer/nn/linear.hpp"
 
 namespace eigenformer {
@@ -58,10 +60,11 @@ void for_each_group(Context& cx, const Sequences& sequences, Index tokens, Index
 
 /// Sizes and behaviour of a MultiHeadAttention.
 struct MultiHeadAttentionOptions {
-  Index hidden = 0;     ///< columns in and out
-  Index heads = 1;      ///< must divide hidden
-  double dropout = 0;   ///< of the probabilities
-  bool causal = false;  ///< tokens see no later ones
+  Index hidden = 0;                  ///< columns in and out
+  Index heads = 1;                   ///< must divide hidden
+  double dropout = 0;                ///< of the probabilities
+  bool causal = false;               ///< tokens see no later ones
+  std::optional<double> scale = {};  ///< of the scores; default 1 / sqrt(head size)
 };
 
 /// Names of the four projections in a file.
@@ -119,6 +122,32 @@ class MultiHeadAttention {
     return output_(cx, context);
   }
 
+  /// Self-attention of texts that go on from what `cache` has of them, which gets what is new too.
+  /// Throws NotDifferentiable with a tape, and ShapeError where there are other texts in the cache.
+  [[nodiscard]] Tensor<Scalar> operator()(Context& cx, const Tensor<Scalar>& x,
+                                          const Sequences& sequences,
+                                          KeyValueCache<Scalar>& cache) const {
+    check<NotDifferentiable>(cx.tape == nullptr, "attention: a cache of keys has no gradient");
+    check<ShapeError>(static_cast<Index>(sequences.segments.size()) == cache.texts() + 1,
+                      "attention: offsets of ", sequences.segments.size(), " but a cache of ",
+                      cache.texts(), " texts, which have one more");
+    check<ShapeError>(sequences.mask.empty(), "attention: a mask and a cache do not go together");
+    const Index n = options_.hidden;
+    const Tensor<Scalar> projected = query_key_value_(cx, x);   // [tokens, 3 * hidden]
+    Tensor<Scalar> context = cx.empty<Scalar>({x.size(0), n});  // [tokens, hidden]
+    for (Index text = 0; text < cache.texts(); ++text) {
+      const Index begin = sequences.segments[static_cast<std::size_t>(text)];
+      const Index end = sequences.segments[static_cast<std::size_t>(text) + 1];
+      const Tensor<Scalar> own = projected.rows(begin, end);  // [tokens of the text, 3 * hidden]
+      cache.append(text, own.slice(-1, n, 3 * n));
+      context.rows(begin, end)
+          .copy_from(scaled_dot_product_attention(cx, own.slice(-1, 0, n), cache.keys(text),
+                                                  cache.values(text),
+                                                  attention_options({}, {}, {})));
+    }
+    return output_(cx, context);
+  }
+
   /// Cross-attention: texts of `x` to the texts of `memory` `[memory tokens, hidden]`.
   [[nodiscard]] Tensor<Scalar> operator()(Context& cx, const Tensor<Scalar>& x,
                                           const Sequences& sequences, const Tensor<Scalar>& memory,
@@ -154,6 +183,12 @@ class MultiHeadAttention {
     }
     f(names.output, self.output_);
   }
+  /// Visits query, key and value as the one layer that they are, and the output layer.
+  static void visit_joint(auto& self, auto&& f, std::string_view query_key_value,
+                          std::string_view output) {
+    f(query_key_value, self.query_key_value_);
+    f(output, self.output_);
+  }
 
  private:
   /// Query, key or value (0 to 2) among the projections.
@@ -169,6 +204,7 @@ class MultiHeadAttention {
             .segments = segments,
             .key_segments = key_segments,
             .key_mask = mask,
+            .scale = options_.scale,
             .dropout = options_.dropout,
             .precision = output_.precision()};
   }

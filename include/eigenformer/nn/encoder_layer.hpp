@@ -2,6 +2,9 @@
 //   y = norm(x + dropout(attention(x))),  z = norm(y + dropout(feed_forward(y))).
 #pragma once
 
+#include <optional>
+#include <vector>
+
 #include "eigenformer/autograd/ops/checkpoint.hpp"
 #include "eigenformer/autograd/ops/pointwise.hpp"
 #include "eigenformer/nn/attention.hpp"
@@ -12,15 +15,33 @@ namespace eigenformer {
 
 /// Sizes and behaviour of an EncoderLayer.
 struct EncoderLayerOptions {
-  Index hidden = 0;                          ///< columns in and out
-  Index heads = 1;                           ///< of the attention; must divide hidden
-  Index intermediate = 0;                    ///< columns inside the feed-forward network
-  Activation activation = Activation::gelu;  ///< of the feed-forward network
-  double norm_eps = 1e-12;                   ///< of both norms; BERT's 1e-12
-  double dropout = 0;                        ///< of both sub-layers' outputs
-  double attention_dropout = 0;              ///< of the attention probabilities
-  bool causal = false;                       ///< tokens see no later ones
+  Index hidden = 0;                            ///< columns in and out
+  Index heads = 1;                             ///< of the attention; must divide hidden
+  Index intermediate = 0;                      ///< columns inside the feed-forward network
+  Activation activation = Activation::gelu;    ///< of the feed-forward network
+  double norm_eps = 1e-12;                     ///< of both norms; BERT's 1e-12
+  double dropout = 0;                          ///< of both sub-layers' outputs
+  double attention_dropout = 0;                ///< of the attention probabilities
+  bool causal = false;                         ///< tokens see no later ones
+  std::optional<double> attention_scale = {};  ///< of the scores; default 1 / sqrt(head size)
 };
+
+namespace detail {
+
+/// layer(cx, x, sequences), of which the tape keeps x alone.
+template <class Layer, class Scalar>
+[[nodiscard]] Tensor<Scalar> recomputed(Context& cx, const Layer& layer, const Tensor<Scalar>& x,
+                                        const Sequences& sequences) {
+  const auto again = [&layer,
+                      segments = std::vector(sequences.segments.begin(), sequences.segments.end()),
+                      mask = std::vector(sequences.mask.begin(), sequences.mask.end())](
+                         Context& on, const Tensor<Scalar>& in) {
+    return layer(on, in, Sequences(segments, mask));
+  };
+  return checkpoint(cx, again, x);
+}
+
+}  // namespace detail
 
 /// Names of the layer's parts in a file; the defaults are those of BERT and RoBERTa.
 struct EncoderLayerNames {
@@ -42,7 +63,8 @@ class EncoderLayer {
       : attention_({.hidden = options.hidden,
                     .heads = options.heads,
                     .dropout = options.attention_dropout,
-                    .causal = options.causal},
+                    .causal = options.causal,
+                    .scale = options.attention_scale},
                    init),
         attention_norm_(options.hidden, options.norm_eps, init),
         feed_forward_({.hidden = options.hidden,
@@ -61,7 +83,7 @@ class EncoderLayer {
       Context& cx, const Tensor<Scalar>& x, const Sequences& sequences = {},
       AttentionProbabilities<Scalar>* probabilities = nullptr) const {
     if (cx.tape != nullptr && cx.tape->recompute && probabilities == nullptr) {
-      return recomputed(cx, x, sequences);
+      return detail::recomputed(cx, *this, x, sequences);
     }
     const bool infers = cx.tape == nullptr && cx.dropout == nullptr && probabilities == nullptr;
     if (!infers || x.rank() != 2 || x.size(0) <= tokens_at_once) {
@@ -105,18 +127,6 @@ class EncoderLayer {
   }
 
  private:
-  /// The same, of which the tape keeps x alone.
-  Tensor<Scalar> recomputed(Context& cx, const Tensor<Scalar>& x,
-                            const Sequences& sequences) const {
-    const auto layer =
-        [this, segments = std::vector(sequences.segments.begin(), sequences.segments.end()),
-         mask = std::vector(sequences.mask.begin(), sequences.mask.end())](
-            Context& on, const Tensor<Scalar>& in) {
-          return (*this)(on, in, Sequences(segments, mask));
-        };
-    return checkpoint(cx, layer, x);
-  }
-
   /// All after the attention, for rows of which `x` is what went into the layer; `into` as in
   /// layer_norm.
   Tensor<Scalar> rest(Context& cx, const Tensor<Scalar>& attended, const Tensor<Scalar>& x,

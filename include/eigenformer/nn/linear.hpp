@@ -15,17 +15,25 @@
 
 namespace eigenformer {
 
-/// activation(x weight^T + bias), by the packed weights where there are any.
+/// activation(x weight^T + bias), by the packed weights where there are any; `bias` may be
+/// undefined.
+template <class Scalar>
+[[nodiscard]] Tensor<Scalar> linear(Context& cx, const Tensor<Scalar>& x,
+                                    const Parameter<Scalar>& weight, const Tensor<Scalar>& bias,
+                                    Activation activation = Activation::none) {
+  if constexpr (kernels::uses_packed_weights<Scalar>) {
+    if (const kernels::PackedWeight* packed = weight.packed(cx)) {
+      return linear(cx, x, *packed, bias, activation);
+    }
+  }
+  return linear(cx, x, weight(cx), bias, activation);
+}
+/// The same with a bias that is a parameter.
 template <class Scalar>
 [[nodiscard]] Tensor<Scalar> linear(Context& cx, const Tensor<Scalar>& x,
                                     const Parameter<Scalar>& weight, const Parameter<Scalar>& bias,
                                     Activation activation = Activation::none) {
-  if constexpr (kernels::uses_packed_weights<Scalar>) {
-    if (const kernels::PackedWeight* packed = weight.packed(cx)) {
-      return linear(cx, x, *packed, bias(cx), activation);
-    }
-  }
-  return linear(cx, x, weight(cx), bias(cx), activation);
+  return linear(cx, x, weight, bias(cx), activation);
 }
 
 /// Packs the weight of a linear layer whose inputs come from `norm`, unless null. For int8 their
@@ -98,6 +106,19 @@ class Linear {
  private:
   Parameter<Scalar> weight_;
   Parameter<Scalar> bias_;
+};
+
+/// A linear layer whose weight is `[in, out]` in files; L is a Linear, const or not. Mirrors
+/// transformers' Conv1D.
+template <class L>
+struct Conv1D {
+  L& linear;  ///< the layer
+
+  /// Visits `weight`, transposed, and `bias`.
+  static void visit(auto& self, auto&& f) {
+    f("weight", transposed(self.linear.weight()));
+    f("bias", self.linear.bias());
+  }
 };
 
 }  // namespace eigenformer

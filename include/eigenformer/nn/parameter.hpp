@@ -188,4 +188,16 @@ template <class P>
   return {&parameter, begin, end};
 }
 
+/// A matrix that files keep transposed.
+template <class P>
+struct TransposedParameter {
+  P* parameter = nullptr;  ///< the matrix
+};
+
+/// `parameter` as files have it that keep it transposed; P may be const.
+template <class P>
+[[nodiscard]] TransposedParameter<P> transposed(P& parameter) {
+  return {&parameter};
+}
+
 }  // namespace eigenformer

@@ -19,19 +19,24 @@ namespace eigenformer {
 /// query, key and value do.
 template <class P>
 struct NamedParameter {
-  std::string_view name;  ///< such as "encoder.layer.0.attention.self.query.weight"
-  P& parameter;           ///< the whole parameter
-  Index begin = 0;        ///< first row of the parameter that the name stands for
-  Index end = 0;          ///< one past the last row
-  bool tied = false;      ///< another name stands for the same parameter
+  std::string_view name;    ///< such as "encoder.layer.0.attention.self.query.weight"
+  P& parameter;             ///< the whole parameter
+  Index begin = 0;          ///< first row of the parameter that the name stands for
+  Index end = 0;            ///< one past the last row
+  bool tied = false;        ///< another name stands for the same parameter
+  bool transposed = false;  ///< files have the matrix transposed
 
   /// Whether the name stands for all of the parameter.
   [[nodiscard]] bool whole() const {
     return begin == 0 && (parameter.shape().rank() == 0 || end == parameter.shape()[0]);
   }
-  /// The shape of what the name stands for, as files have it.
+  /// The shape of what the name stands for.
   [[nodiscard]] Shape shape() const {
     return whole() ? parameter.shape() : parameter.shape().with(0, end - begin);
+  }
+  /// The same as files have it.
+  [[nodiscard]] Shape file_shape() const {
+    return transposed ? Shape{shape()[1], shape()[0]} : shape();
   }
   /// The numbers that the name stands for; shares the parameter's storage. Throws Error while there
   /// are none.
@@ -52,6 +57,11 @@ template <class Part>
 inline constexpr bool is_rows = false;
 template <class P>
 inline constexpr bool is_rows<ParameterRows<P>> = true;
+
+template <class Part>
+inline constexpr bool is_transposed = false;
+template <class P>
+inline constexpr bool is_transposed<TransposedParameter<P>> = true;
 
 template <class Part>
 inline constexpr bool is_vector = false;
@@ -83,6 +93,8 @@ class Visitor {
         emit(part, 0, rows(part), false);
       } else if constexpr (is_rows<Plain>) {
         emit(*part.parameter, part.begin, part.end, false);
+      } else if constexpr (is_transposed<Plain>) {
+        emit(*part.parameter, 0, rows(*part.parameter), false, /*is_transposed=*/true);
       } else if constexpr (is_vector<Plain>) {
         std::size_t i = 0;
         for (auto& module : part) (*this)(std::to_string(i++), module);
@@ -109,8 +121,8 @@ class Visitor {
     return parameter.shape().rank() == 0 ? 0 : parameter.shape()[0];
   }
   template <class P>
-  void emit(P& parameter, Index begin, Index end, bool is_tied) {
-    function_(NamedParameter<P>{path_, parameter, begin, end, is_tied});
+  void emit(P& parameter, Index begin, Index end, bool is_tied, bool is_transposed = false) {
+    function_(NamedParameter<P>{path_, parameter, begin, end, is_tied, is_transposed});
   }
 
   Function& function_;

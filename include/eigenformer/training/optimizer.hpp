@@ -2,6 +2,7 @@
 // moving means of each gradient and of its square.
 #pragma once
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <functional>
@@ -17,8 +18,10 @@ namespace eigenformer {
 /// Whether weight decay acts on the parameter of a name: not on biases nor on the weights of norms.
 /// Mirrors transformers' Trainer.
 [[nodiscard]] inline bool decays_by_name(std::string_view name) {
-  return !name.ends_with("bias") && name.find("LayerNorm") == name.npos &&
-         name.find("layer_norm") == name.npos;
+  constexpr std::string_view norms[] = {"LayerNorm", "layer_norm", "ln_"};
+  return !name.ends_with("bias") && std::ranges::none_of(norms, [&](std::string_view norm) {
+    return name.find(norm) != name.npos;
+  });
 }
 
 /// Rate factors for fine-tuning, in which what is nearer to the words changes less: 1 for a head,

@@ -145,6 +145,12 @@ struct Kernels {
   /// The same as words of two bfloat16.
   void (*softmax_columns_in_pairs)(const float* scores, Index keys, Index columns, Index step,
                                    float scale, Word* words, float* inverse_sums) noexcept;
+  /// out[i] = x row[i], for `count` rows of n numbers, `stride` apart.
+  void (*dot_rows)(const float* x, const float* rows, Index stride, Index count, Index n,
+                   float* out) noexcept;
+  /// out = sum over i of weights[i] row[i], for rows as above.
+  void (*sum_rows)(const float* weights, const float* rows, Index stride, Index count, Index n,
+                   float* out) noexcept;
   /// y = norm(x + residual) gamma + beta; returns 1 / sqrt(variance + eps).
   float (*norm_row)(const float* x, const float* residual, const float* gamma, const float* beta,
                     float eps, float* y, float* sum, Index n) noexcept;

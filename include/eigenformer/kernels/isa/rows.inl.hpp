@@ -132,6 +132,45 @@ inline void softmax_columns(const float* scores, Index keys, Index columns, Inde
   }
 }
 
+/// out[i] = x row[i], for `count` rows of n numbers, `stride` apart.
+inline void dot_rows(const float* x, const float* rows, Index stride, Index count, Index n,
+                     float* out) noexcept {
+  for (Index i = 0; i < count; ++i) {
+    const float* row = rows + i * stride;
+    Vector sums{};
+    Index j = 0;
+    for (; j + lanes <= n; j += lanes) sums += load(x + j) * load(row + j);
+    float sum = sum_of(sums);
+    for (; j < n; ++j) sum += x[j] * row[j];
+    out[i] = sum;
+  }
+}
+
+/// out = sum over i of weights[i] row[i], for `count` rows of n numbers, `stride` apart.
+inline void sum_rows(const float* weights, const float* rows, Index stride, Index count, Index n,
+                     float* out) noexcept {
+  constexpr Index at_once = 4;  // vectors of each row, which then is read in one go
+  Index j = 0;
+  for (; j + at_once * lanes <= n; j += at_once * lanes) {
+    Vector sums[at_once] = {};
+    for (Index i = 0; i < count; ++i) {
+      const float* row = rows + i * stride + j;
+      for (Index k = 0; k < at_once; ++k) sums[k] += load(row + k * lanes) * weights[i];
+    }
+    for (Index k = 0; k < at_once; ++k) store(out + j + k * lanes, sums[k]);
+  }
+  for (; j + lanes <= n; j += lanes) {
+    Vector sum{};
+    for (Index i = 0; i < count; ++i) sum += load(rows + i * stride + j) * weights[i];
+    store(out + j, sum);
+  }
+  for (; j < n; ++j) {
+    float sum = 0;
+    for (Index i = 0; i < count; ++i) sum += rows[i * stride + j] * weights[i];
+    out[j] = sum;
+  }
+}
+
 /// y = (s - mean) / sqrt(variance + eps) gamma + beta over the n numbers of s = x + residual, where
 /// `residual` may be null. `sum` gets s, unless null. Returns 1 / sqrt(variance + eps).
 inline float norm_row(const float* x, const float* residual, const float* gamma, const float* beta,

@@ -22,7 +22,8 @@ inline constexpr Kernels table {
 #endif
       lanes, pack_words, bfloat16_row, pair_rows, signed_byte_row, left_bfloat16_row, left_byte_row,
       multiply, dropout, adam, exp, erf, tanh, gelu, gelu_approx, gelu_backward, gelu_tanh, silu,
-      relu, softmax_row, softmax_columns<false>, softmax_columns<true>, norm_row, norm_row_backward
+      relu, softmax_row, softmax_columns<false>, softmax_columns<true>, dot_rows, sum_rows,
+      norm_row, norm_row_backward
 };
 
 #undef EIGENFORMER_NATIVE_WORDS
