@@ -103,6 +103,26 @@ TYPED_TEST(Gemm, WithoutAccumulateOldNumbersDoNotMatter) {
   EXPECT_TRUE(close(found, expected));
 }
 
+/// 3072 products that are added one after the other would be 9e-7 apart.
+TEST(GemmOfFloats, LongSumsRoundLittle) {
+  ef::ThreadPool pool(1);
+  const Sizes s{20, 50, 3072};
+  const auto a = left<float>(Layout::b_transposed, s);
+  const auto b = right<float>(Layout::b_transposed, s);
+  Strided<float> found(s.m, s.n, 3);
+  kernels::gemm<float>(pool, Layout::b_transposed, a.view(), b.view(), found.view());
+  double error = 0, size = 0;
+  for (Index i = 0; i < s.m; ++i) {
+    for (Index j = 0; j < s.n; ++j) {
+      double exact = 0;
+      for (Index p = 0; p < s.k; ++p) exact += double{a.view().row(i)[p]} * b.view().row(j)[p];
+      error += std::abs(found.view().row(i)[j] - exact);
+      size += std::abs(exact);
+    }
+  }
+  EXPECT_LT(error / size, 5e-7);
+}
+
 TYPED_TEST(Gemm, NaNAndInfinityStayInTheirRowAndColumn) {
   using Scalar = TypeParam;
   ef::ThreadPool pool(1);

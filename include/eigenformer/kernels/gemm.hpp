@@ -1,7 +1,7 @@
 // Matrix products: the one place where they happen. Products of floats go through packed operands
-// and the tile kernel of the instruction set in use; every number is one sum over k in order, so
-// that results depend neither on the number of threads nor on the other rows. Other scalars are
-// Eigen's products, cut into tiles by the sizes alone.
+// and the tile kernel of the instruction set in use; every number is a sum over k in an order that
+// k alone decides, so that results depend neither on the number of threads nor on the other rows.
+// Other scalars are Eigen's products, cut into tiles by the sizes alone.
 #pragma once
 
 #include <algorithm>
@@ -100,6 +100,9 @@ template <class Scalar>
 /// 48 columns of so many words are 192 KiB: a piece of a panel and the next one fill no more than
 /// half of a level 2 cache.
 inline constexpr Index longest_piece = 1024;
+/// The same of floats. Each piece is summed up on its own, since the rounding error of a sum grows
+/// with the root of its length.
+inline constexpr Index longest_sum = 384;
 
 /// c = left panel (+ bias), or c += left panel with `tile.accumulate`, for one panel of `width`
 /// columns. `tile` says where everything begins; `next` is the panel that comes after, or null.
@@ -107,7 +110,8 @@ inline void multiply_panel(const Product& how, const Tile& tile, Index width, co
                            const Epilogue<float>& epilogue, Index first_column) {
   const Index strips = divided_up(tile.rows, how.rows);
   const bool bytes = how.group == 4;  // whose sums are not kept in c
-  const Index piece = std::max<Index>(bytes ? tile.k : longest_piece, 1);
+  const Index longest = bytes ? tile.k : how.group == 1 ? longest_sum : longest_piece;
+  const Index piece = std::max<Index>(longest, 1);
   Tile t = tile;
   t.left_step = how.rows * how.planes;
   t.right_step = width;

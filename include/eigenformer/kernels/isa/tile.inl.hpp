@@ -198,18 +198,6 @@ inline void tile_of_size(const Tile& t) noexcept {
   using Sum = typename Arithmetic::Sum;
   constexpr bool is_float = __is_same(Sum, Vector);
   Sum sums[rows][vectors] = {};
-  if constexpr (is_float) {
-    const float* from = t.accumulate ? t.c : t.bias;
-    const Index step = t.accumulate ? t.stride : 0;
-    if (from != nullptr) {
-      EIGENFORMER_UNROLL
-      for (int i = 0; i < rows; ++i) {
-        const float* row = from + (i < t.rows ? i : 0) * step;
-        EIGENFORMER_UNROLL
-        for (int v = 0; v < vectors; ++v) sums[i][v] = load(row + v * lanes);
-      }
-    }
-  }
   const Index plane = t.left_step / Arithmetic::left_words;
   const Word* a = t.left;
   const Word* b = t.right;
@@ -232,6 +220,8 @@ inline void tile_of_size(const Tile& t) noexcept {
     b += t.right_step;
     next += t.next_step;
   }
+  const float* from = t.accumulate ? t.c : t.bias;
+  const Index step = t.accumulate ? t.stride : 0;
   EIGENFORMER_UNROLL
   for (int i = 0; i < rows; ++i) {
     if (i >= t.rows) break;
@@ -240,6 +230,7 @@ inline void tile_of_size(const Tile& t) noexcept {
       Vector result;
       if constexpr (is_float) {
         result = sums[i][v];
+        if (from != nullptr) result += load(from + i * step + v * lanes);
         if (t.row_scale != nullptr) result *= t.row_scale[i];
       } else {
         result = dequantized(t, i, v * lanes, sums[i][v]);
