@@ -113,7 +113,9 @@ TEST(BertFiles, AreSavedAsTransformersSavesThem) {
       const BertConfig config = BertConfig::from_pretrained(folder.path());
       EXPECT_EQ(config.architectures, std::vector{fixture.note("class")});
       EXPECT_EQ(config.pad_token_id, model.config().pad_token_id);
-      EXPECT_EQ(config.id2label, model.config().id2label);
+      if constexpr (requires { model.config().id2label; }) {
+        EXPECT_EQ(config.id2label, model.config().id2label);
+      }
       const Model again = Model::from_pretrained(folder.path());
       EXPECT_TRUE(again.load_report().unexpected.empty());
       expect_same(again(cx, fixture.batch), model(cx, fixture.batch));

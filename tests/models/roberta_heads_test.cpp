@@ -266,7 +266,7 @@ TEST(RobertaHeads, DropoutFollowsTheConfiguration) {
     config.hidden_dropout_prob = hidden;
     config.classifier_dropout = classifier;
     with_model_class<double>(
-        fixture_folder(name), [&]<class Model>(std::type_identity<Model>, const RobertaConfig&) {
+        fixture_folder(name), [&]<class Model>(std::type_identity<Model>, const auto&) {
           if constexpr (requires(const Model& model) { model.roberta(); }) {
             const Model model(config);
             const Fixture fixture(name);
@@ -521,7 +521,7 @@ std::string chosen_class(const std::string& fixture, const Json& architectures) 
       fixture, [&](Json& config, StoredTensors&) { config["architectures"] = architectures; });
   std::string name;
   with_model_class<float>(changed.path(),
-                          [&]<class Model>(std::type_identity<Model>, const RobertaConfig& config) {
+                          [&]<class Model>(std::type_identity<Model>, const auto& config) {
                             name = config.class_name(Model::suffix);
                           });
   return name;
@@ -531,7 +531,7 @@ TEST(AutoModel, IsTheClassThatTheArchitectureNames) {
   for (const std::string& name : fixture_names()) {
     const Fixture fixture(name);
     with_model_class<double>(
-        fixture.folder, [&]<class Model>(std::type_identity<Model>, const RobertaConfig& config) {
+        fixture.folder, [&]<class Model>(std::type_identity<Model>, const auto& config) {
           EXPECT_EQ(config.class_name(Model::suffix), fixture.note("class")) << name;
         });
   }
