@@ -117,7 +117,7 @@ TEST(Heads, DropoutFollowsTheConfiguration) {
     config.classifier_dropout = classifier;
     bool dropped = false;
     with_model_class<double>(fixture.folder, [&]<class Model>(std::type_identity<Model>, auto&&) {
-      if constexpr (requires(const Model& model) { model.base_model(); }) {
+      if constexpr (requires(const Model& model) { model.base_model(), Model(config); }) {
         const Model model(config);
         Context cx(1);
         const Tensor<double> states = model.base_model()(cx, fixture.batch);
@@ -293,7 +293,7 @@ std::string chosen_class(const std::string& fixture, const Json& architectures) 
       fixture, [&](Json& config, StoredTensors&) { config["architectures"] = architectures; });
   std::string name;
   with_model_class<float>(changed.path(),
-                          [&]<class Model>(std::type_identity<Model>, const RobertaConfig& config) {
+                          [&]<class Model>(std::type_identity<Model>, const auto& config) {
                             name = config.class_name(Model::suffix);
                           });
   return name;
@@ -303,7 +303,7 @@ TEST(AutoModel, IsTheClassThatTheArchitectureNames) {
   for (const std::string& name : fixture_names()) {
     const Fixture fixture(name);
     with_model_class<double>(
-        fixture.folder, [&]<class Model>(std::type_identity<Model>, const RobertaConfig& config) {
+        fixture.folder, [&]<class Model>(std::type_identity<Model>, const auto& config) {
           EXPECT_EQ(config.class_name(Model::suffix), fixture.note("class")) << name;
         });
   }

@@ -246,6 +246,10 @@ TEST(Generate, DrawsTheSameForASeed) {
   const auto again = run(all_prompts(), 3);
   for (std::size_t i = 0; i < texts.size(); ++i) EXPECT_EQ(texts[i].ids, again[i].ids);
   EXPECT_EQ(run(all_prompts().part(0, 2), 1)[1].ids, texts[1].ids);
+  ef::Batch full;  // a text that cannot go on is none of those that the model works on
+  full.add(std::vector<TokenId>(220, 7));
+  full.add(ids("prompt.1"));
+  EXPECT_EQ(run(full, 1)[1].ids, texts[1].ids);
   options.sampling.seed = 5;
   EXPECT_NE(run(all_prompts(), 1)[0].ids, texts[0].ids);
   ef::Batch twice;
