@@ -157,8 +157,8 @@ struct GPT2Config {
   }
   /// What layer `i`, from 0, multiplies its attention scores with.
   [[nodiscard]] double attention_scale(Index i) const {
-    const double scale =
-        scale_attn_weights ? 1 / std::sqrt(static_cast<double>(n_embd / n_head)) : 1;
+    const Index head_size = n_embd / n_head;
+    const double scale = scale_attn_weights ? 1 / std::sqrt(static_cast<double>(head_size)) : 1;
     return scale_attn_by_inverse_layer_idx ? scale / static_cast<double>(i + 1) : scale;
   }
   /// The longest text in tokens.
