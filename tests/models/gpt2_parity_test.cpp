@@ -87,7 +87,7 @@ TEST_P(Gpt2Parity, LossAndGradients) {
     tape.recompute = recompute;
     cx.tape = &tape;
     const Tensor<double> loss =
-        model.loss(cx, model(cx, fixture.batch), fixture.batch, packed_labels(fixture));
+        model.loss(cx, model(cx, fixture.batch), fixture.batch, packed_ids(fixture, "labels"));
     EXPECT_LE(difference(loss, fixture.values("loss")).relative(), 1e-12);
     expect_gradients(model, tape.backward(loss), fixture, gradient_tolerance);
   }
