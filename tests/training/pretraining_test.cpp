@@ -214,7 +214,7 @@ TEST(Pretraining, RefusesToGoOnAsAnother) {
   const TemporaryFolder folder;
   Model model(small());
   ef::PretrainingOptions with_name = options();
-  with_name.settings = Json::object({{"hidden", 24}});
+  with_name.settings = ef::Json::object({{"hidden", 24}});
   {
     Pretraining training(model, tokenizer(), corpus(), with_name);
     training.save(folder.path());
