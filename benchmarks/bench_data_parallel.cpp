@@ -36,9 +36,9 @@ int main(int argc, char** argv) {
   ef::RobertaForMaskedLM<float> model(config);
   const ef::DataParallel workers;
   ef::Gradients<float> gradients;
-  ef::for_each_parameter(model, [&](const auto& named) {
+  for (const auto& named : ef::named_parameters(model)) {
     (void)gradients.at(std::as_const(named.parameter).value());
-  });
+  }
   const double sum = seconds(5, [&] { workers.sum_gradients(model, gradients, true); });
   const double spread = seconds(5, [&] { workers.spread(model, gradients, true); });
   const int calls = 10;

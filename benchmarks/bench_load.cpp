@@ -47,14 +47,14 @@ void write_folder(const std::string& folder) {
   for (std::size_t i = 0; i < pattern.size(); ++i) {
     pattern[i] = 0.02f * static_cast<float>(rng.normal(0, i));
   }
-  ef::for_each_parameter(model, [&](const auto& named) {
-    if (named.tied) return;
+  for (const auto& named : ef::named_parameters(model)) {
+    if (named.tied) continue;
     named.parameter.allocate();
     ef::Tensor<float> numbers = named.value();
     for (ef::Index i = 0; i < numbers.numel(); ++i) {
       numbers.data()[i] = pattern[static_cast<std::size_t>(i) % pattern.size()];
     }
-  });
+  }
   model.save_pretrained(folder);
 }
 

@@ -224,12 +224,12 @@ inline std::vector<TokenId> packed_ids(const Fixture& fixture, const std::string
 template <class Scalar, class Model>
 void expect_gradients(const Model& model, const Gradients<Scalar>& gradients,
                       const Fixture& fixture, double tolerance) {
-  for_each_parameter(model, [&](const auto& named) {
-    if (named.tied) return;
+  for (const auto& named : named_parameters(model)) {
+    if (named.tied) continue;
     const std::string name = "gradients." + std::string(named.name);
     const Tensor<Scalar>* whole = gradients.find(named.parameter.value());
     ASSERT_EQ(whole != nullptr, fixture.has(name)) << name;
-    if (whole == nullptr) return;
+    if (whole == nullptr) continue;
     Tensor<Scalar> gradient = named.whole() ? *whole : whole->rows(named.begin, named.end);
     if (named.transposed) gradient = Tensor<Scalar>(whole->matrix().transpose());
     EXPECT_EQ(gradient.shape(), named.file_shape()) << name;
@@ -240,7 +240,7 @@ void expect_gradients(const Model& model, const Gradients<Scalar>& gradients,
       EXPECT_LE(gradient.array().abs().maxCoeff(), 1e-13) << name;
     else
       EXPECT_LE(difference(gradient, expected).relative(), tolerance) << name;
-  });
+  }
 }
 
 /// Whether two tensors hold the same bits.

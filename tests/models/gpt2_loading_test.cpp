@@ -240,12 +240,12 @@ TEST(Gpt2Fresh, WeightsBeforeASumAreSmaller) {
   config.n_embd = 96;
   config.n_layer = 2;
   const GPT2LMHeadModel<double> model(config);
-  for_each_parameter(model, [&](const auto& named) {
-    if (named.shape().rank() != 2) return;
+  for (const auto& named : named_parameters(model)) {
+    if (named.shape().rank() != 2) continue;
     const auto array = named.value().array();
     const double deviation = std::sqrt(array.square().mean());
     EXPECT_NEAR(deviation, named.name.ends_with("c_proj.weight") ? 0.01 : 0.02, 5e-4) << named.name;
-  });
+  }
 }
 
 /// Embeddings, attention and sub-layers drop, each by its own probability.

@@ -135,12 +135,12 @@ TEST(PackedModel, HasNoNumbersToSaveOrTrain) {
   training.tape = &tape;
   expect_reason([&] { (void)model(training, fixture.batch); });
   int without = 0;
-  for_each_parameter(model, [&](const auto& named) {
-    if (named.parameter.defined()) return;
+  for (const auto& named : named_parameters(model)) {
+    if (named.parameter.defined()) continue;
     ++without;
     expect_reason([&] { (void)named.value(); });
     expect_reason([&] { (void)named.parameter.value(); });
-  });
+  }
   EXPECT_GT(without, 0);
   EXPECT_TRUE(same_bits(before, model(cx, fixture.batch)));  // nothing of it lost its pack
 }
@@ -156,9 +156,9 @@ TEST(PackedModel, ChangesReachNeitherTheFileNorOthers) {
   const Tensor<float> before = other(cx, fixture.batch);
   MaskedLm model = MaskedLm::from_pretrained(path);
   const MaskedLm copy = model;
-  for_each_parameter(model, [&](const auto& named) {
+  for (const auto& named : named_parameters(model)) {
     if (named.parameter.defined() && !named.tied) named.value().fill(1);
-  });
+  }
   EXPECT_FALSE(same_bits(before, model(cx, fixture.batch)));
   EXPECT_TRUE(same_bits(before, other(cx, fixture.batch)));
   EXPECT_TRUE(same_bits(before, copy(cx, fixture.batch)));
@@ -205,11 +205,11 @@ TEST(PackedModel, ASecondModelSharesTheMemory) {
   batch.add(ids);
   const auto addresses = [](const MaskedLm& model) {
     std::vector<const void*> all;
-    for_each_parameter(model, [&](const auto& named) {
+    for (const auto& named : named_parameters(model)) {
       const auto& pack = named.parameter.kept_pack();
       if (pack != nullptr) all.push_back(pack->words());
       if (named.parameter.defined() && named.whole()) all.push_back(named.parameter.value().data());
-    });
+    }
     return all;
   };
   const MaskedLm one = MaskedLm::from_pretrained(path);

@@ -43,18 +43,18 @@ ef::Batch some_texts() {
 template <class To, class From>
 void copy_numbers(ef::RobertaModel<To>& to, const ef::RobertaModel<From>& from) {
   std::vector<ef::Tensor<From>> values;
-  ef::for_each_parameter(from, [&](const auto& named) { values.push_back(named.value()); });
+  for (const auto& named : ef::named_parameters(from)) values.push_back(named.value());
   std::size_t i = 0;
-  ef::for_each_parameter(to, [&](const auto& named) {
+  for (const auto& named : ef::named_parameters(to)) {
     auto target = named.value();
     target.matrix() = values[i++].matrix().template cast<To>();
-  });
+  }
 }
 
 void inject_outliers(ef::RobertaModel<double>& model, double factor, bool compensated) {
   const ef::Rng rng(3);
   std::uint64_t stream = 0;
-  ef::for_each_parameter(model, [&](const auto& named) {
+  for (const auto& named : ef::named_parameters(model)) {
     const std::string name(named.name);
     auto numbers = named.value().matrix();
     const bool norm = name.find("LayerNorm") != std::string::npos;
@@ -72,7 +72,7 @@ void inject_outliers(ef::RobertaModel<double>& model, double factor, bool compen
         numbers.col(channel) /= factor;
       }
     }
-  });
+  }
 }
 
 double cosine(const ef::Tensor<double>& a, const ef::Tensor<float>& b) {

@@ -38,25 +38,25 @@ class Modules : public ::testing::Test {
   template <class Module>
   static void randomise(Module& module) {
     std::uint64_t stream = 100;
-    ef::for_each_parameter(module, [&](const auto& named) {
+    for (const auto& named : ef::named_parameters(module)) {
       auto value = named.value();
       value.matrix() = random(value.row_count(), value.cols(), stream++);
-    });
+    }
   }
   template <class Module>
   static std::vector<std::string> names(const Module& module) {
     std::vector<std::string> result;
-    ef::for_each_parameter(module, [&](const auto& named) {
+    for (const auto& named : ef::named_parameters(module)) {
       result.push_back(std::string(named.name) + ' ' + named.shape().to_string());
-    });
+    }
     return result;
   }
   template <class Module>
   static Index count_gradients(const Module& module, const ef::Gradients<Scalar>& gradients) {
     Index found = 0;
-    ef::for_each_parameter(module, [&](const auto& named) {
+    for (const auto& named : ef::named_parameters(module)) {
       found += gradients.find(named.parameter.value()) != nullptr;
-    });
+    }
     return found;
   }
 
@@ -104,7 +104,7 @@ TYPED_TEST(Modules, LayerNormOfAnySize) {
     this->randomise(norm);
     const auto x = this->random(rows, n);
     std::vector<Tensor<Scalar>> parts;
-    ef::for_each_parameter(norm, [&](const auto& named) { parts.push_back(named.value()); });
+    for (const auto& named : ef::named_parameters(norm)) parts.push_back(named.value());
     Matrix<Scalar> expected = x;
     for (Index i = 0; i < rows; ++i) {
       const auto centred = (x.row(i).array() - x.row(i).mean()).eval();
@@ -177,7 +177,7 @@ TYPED_TEST(Modules, FeedForward) {
       {.hidden = 3, .intermediate = 5, .activation = ef::Activation::relu});
   this->randomise(feed_forward);
   std::vector<Tensor<Scalar>> p;
-  ef::for_each_parameter(feed_forward, [&](const auto& named) { p.push_back(named.value()); });
+  for (const auto& named : ef::named_parameters(feed_forward)) p.push_back(named.value());
   const auto x = this->random(4, 3);
   Matrix<Scalar> inner = x * p[0].matrix().transpose();
   inner.rowwise() += p[1].matrix().row(0);
@@ -316,9 +316,9 @@ TYPED_TEST(Modules, InitialValues) {
   EXPECT_NEAR(std::sqrt(wide.weight().value().array().square().mean()), 1, 0.02);
 
   const ef::LayerNorm<Scalar> norm(5);
-  ef::for_each_parameter(norm, [](const auto& named) {
+  for (const auto& named : ef::named_parameters(norm)) {
     EXPECT_TRUE((named.value().array() == Scalar(named.name == "weight")).all()) << named.name;
-  });
+  }
   // Two modules made without an initializer are not the same either.
   EXPECT_FALSE(close(ef::Linear<Scalar>(4, 4).weight().value(),
                      ef::Linear<Scalar>(4, 4).weight().value(), 1e-6));
@@ -357,7 +357,7 @@ TYPED_TEST(Modules, ACopyIsAModelOfItsOwn) {
   const auto x = this->random(3, 8);
   const auto before = layer(this->cx, x);
   const ef::EncoderLayer<Scalar> copy = layer;
-  ef::for_each_parameter(layer, [](const auto& named) { named.value().fill(0); });
+  for (const auto& named : ef::named_parameters(layer)) named.value().fill(0);
   EXPECT_TRUE(close(copy(this->cx, x), before, 0));
   EXPECT_TRUE((layer(this->cx, x).array() == 0).all());
   layer = copy;
@@ -382,17 +382,17 @@ TYPED_TEST(Modules, FrozenParametersGetNoGradient) {
     return gradients;
   };
   EXPECT_EQ(this->count_gradients(layer, backward()), 16);
-  ef::for_each_parameter(layer, [](const auto& named) {
+  for (const auto& named : ef::named_parameters(layer)) {
     if (named.name.substr(0, 9) == "attention") named.parameter.trainable = false;
-  });
+  }
   const auto gradients = backward();
   EXPECT_EQ(this->count_gradients(layer, gradients), 6);
   EXPECT_EQ(gradients.size(), 6u);
   const ef::EncoderLayer<Scalar> copy = layer;
-  ef::for_each_parameter(copy, [](const auto& named) {
+  for (const auto& named : ef::named_parameters(copy)) {
     EXPECT_EQ(named.parameter.trainable, named.name.substr(0, 9) != "attention");
-  });
-  ef::for_each_parameter(layer, [](const auto& named) { named.parameter.trainable = false; });
+  }
+  for (const auto& named : ef::named_parameters(layer)) named.parameter.trainable = false;
   ef::Tape<Scalar> tape;
   this->cx.tape = &tape;
   const auto y = layer(this->cx, x);

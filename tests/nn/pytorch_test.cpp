@@ -61,11 +61,11 @@ void expect_gradients(const Fixture& fixture, const std::string& name, const Mod
   };
   for (std::size_t i = 0; i < inputs.size(); ++i) expect(inputs[i], gradients[watched[i]]);
   Index seen = 0;
-  ef::for_each_parameter(module, [&](const auto& named) {
+  for (const auto& named : ef::named_parameters(module)) {
     const Tensor<double>& all = gradients[named.parameter];
     expect(named.name, named.whole() ? all : all.rows(named.begin, named.end));
     ++seen;
-  });
+  }
   EXPECT_GT(seen, 0);
 }
 

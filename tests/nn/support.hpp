@@ -42,11 +42,11 @@ class Fixture {
   /// Gives every parameter of a module its numbers, found under "parameter.".
   template <class Module>
   void load(Module& module) const {
-    for_each_parameter(module, [&](const auto& named) {
+    for (const auto& named : named_parameters(module)) {
       auto value = named.value();
       using Scalar = std::remove_pointer_t<decltype(value.data())>;
       value.copy_from(tensor<Scalar>("parameter." + std::string(named.name)));
-    });
+    }
   }
 
  private:

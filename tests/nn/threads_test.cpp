@@ -46,9 +46,9 @@ class Threads : public ::testing::Test {
     cx.tape = nullptr;
     cx.dropout = nullptr;
     Result result{inferred, y.detach(), gradients[leaf], {}};
-    ef::for_each_parameter(layer, [&](const auto& named) {
+    for (const auto& named : ef::named_parameters(layer)) {
       if (named.name == "intermediate.dense.weight") result.dweight = gradients[named.parameter];
-    });
+    }
     return result;
   }
 

@@ -196,10 +196,10 @@ TEST(TextClassification, LogitsThatAreNotFiniteAreAnError) {
        {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
     const CaseFolder folder("text", "regression");
     auto model = ef::RobertaForSequenceClassification<float>::from_pretrained(folder.path());
-    ef::for_each_parameter(model, [&](const auto& named) {
+    for (const auto& named : ef::named_parameters(model)) {
       if (named.name == "classifier.out_proj.bias")
         named.parameter.assign(ef::Tensor<float>::full(ef::Shape{1}, bad));
-    });
+    }
     ef::TextClassification classify(
         std::make_shared<ef::Tokenizer>(ef::Tokenizer::from_pretrained(folder.path())),
         std::make_shared<ef::TextClassification::Model>(std::move(model)));

@@ -96,31 +96,31 @@ void expect_same(const std::vector<ef::UpdateReport>& found,
 template <class Scalar>
 double difference(const Model<Scalar>& a, const Model<Scalar>& b) {
   std::vector<ef::Tensor<Scalar>> values;
-  ef::for_each_parameter(a, [&](const auto& named) { values.push_back(named.value()); });
+  for (const auto& named : ef::named_parameters(a)) values.push_back(named.value());
   double worst = 0;
   auto other = values.begin();
-  ef::for_each_parameter(b, [&](const auto& named) {
+  for (const auto& named : ef::named_parameters(b)) {
     const ef::Tensor<Scalar>& value = *other++;
     // Adam makes whole steps of key biases' gradients, which are nothing but rounding.
-    if (named.name.ends_with("key.bias")) return;
+    if (named.name.ends_with("key.bias")) continue;
     const double largest = static_cast<double>(value.array().abs().maxCoeff());
     const auto apart = (named.value().array() - value.array()).abs().maxCoeff();
     worst = std::max(worst, static_cast<double>(apart) / largest);
-  });
+  }
   return worst;
 }
 
 template <class Scalar>
 bool same_bits(const Model<Scalar>& a, const Model<Scalar>& b) {
   std::vector<ef::Tensor<Scalar>> values;
-  ef::for_each_parameter(a, [&](const auto& named) { values.push_back(named.value()); });
+  for (const auto& named : ef::named_parameters(a)) values.push_back(named.value());
   bool same = true;
   auto other = values.begin();
-  ef::for_each_parameter(b, [&](const auto& named) {
+  for (const auto& named : ef::named_parameters(b)) {
     const ef::Tensor<Scalar>& value = *other++;
     same &= std::memcmp(named.value().data(), value.data(),
                         static_cast<std::size_t>(value.numel()) * sizeof(Scalar)) == 0;
-  });
+  }
   return same;
 }
 
@@ -206,9 +206,9 @@ TEST(DataParallel, BeginsWithTheNumbersOfRank0) {
 // Fewer parts than processes, frozen parameters: some processes have no gradients.
 TEST(DataParallel, TrainsWithOnePart) {
   Model<double> alone(small());
-  ef::for_each_parameter(alone, [](const auto& named) {
+  for (const auto& named : ef::named_parameters(alone)) {
     if (named.name.find("embeddings.") != named.name.npos) named.parameter.trainable = false;
-  });
+  }
   Model<double> together = alone;
   Alone<double, ef::AdamW> one(alone, ef::AdamW<double>(), options());
   Together<double, ef::AdamW> several(together, ef::AdamW<double>(), options());

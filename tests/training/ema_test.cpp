@@ -15,15 +15,15 @@ namespace ef = eigenformer;
 using Linear = ef::Linear<double>;
 
 void set(Linear& layer, double weight, double bias) {
-  ef::for_each_parameter(layer, [&](const auto& named) {
+  for (const auto& named : ef::named_parameters(layer)) {
     named.value().fill(named.name == "weight" ? weight : bias);
-  });
+  }
 }
 
 std::vector<double> numbers_of(const Linear& layer) {
   std::vector<double> numbers;
-  ef::for_each_parameter(
-      layer, [&](const auto& named) { numbers.push_back(std::as_const(named).value().data()[0]); });
+  for (const auto& named : ef::named_parameters(layer))
+    numbers.push_back(std::as_const(named).value().data()[0]);
   return numbers;
 }
 

@@ -221,9 +221,9 @@ TEST_F(FineTuning, OfBertKeepsThePooler) {
             (std::vector<std::string>{"classifier.weight", "classifier.bias"}));
   const auto pooler = [](const auto& of) {
     Eigen::MatrixXf weight;
-    ef::for_each_parameter(of, [&](const auto& named) {
+    for (const auto& named : ef::named_parameters(of)) {
       if (named.name == "bert.pooler.dense.weight") weight = named.value().matrix();
-    });
+    }
     return weight;
   };
   EXPECT_EQ(pooler(model), pooler(bert));

@@ -48,15 +48,15 @@ void check_updates(bool one_by_one, bool recompute) {
     const auto report = trainer.step(cx, one_by_one ? batch.segments() : 1, loss);
     EXPECT_NEAR(report.loss, read<double>(expected, "loss" + number)[0], 1e-9) << step;
   }
-  ef::for_each_parameter(model, [&](const auto& named) {
-    if (named.tied) return;
+  for (const auto& named : ef::named_parameters(model)) {
+    if (named.tied) continue;
     const std::string name = "parameters." + std::string(named.name);
     ASSERT_EQ(expected.shape(name), named.file_shape()) << name;
     Tensor<double> wanted(named.file_shape());
     expected.read<double>(name, {wanted.data(), static_cast<std::size_t>(wanted.numel())});
     if (named.transposed) wanted = Tensor<double>(wanted.matrix().transpose());
     EXPECT_LE((named.value().array() - wanted.array()).abs().maxCoeff(), 1e-8) << name;
-  });
+  }
 }
 
 TEST(Gpt2Steps, AreThoseOfPyTorch) { check_updates(false, false); }

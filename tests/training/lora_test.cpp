@@ -140,21 +140,21 @@ void expect_case(const std::string& name, double tolerance, bool recompute) {
   for (const double loss : expected.template read<double>("losses")) {
     EXPECT_NEAR((step<Scalar, Model>(trainer, lora, expected)), loss, tolerance * loss);
   }
-  ef::for_each_parameter(lora, [&](const auto& named) {
+  for (const auto& named : ef::named_parameters(lora)) {
     const std::string key = ef::concat("final.base_model.model.", named.name);
     expect_near(named.value(), expected.template read<Scalar>(key), 10 * tolerance, key);
-  });
+  }
   expect_near(lora.merged()(cx, expected.batch), expected.logits("final_logits"), 10 * tolerance,
               "final logits");
   const std::vector<std::string>& saved = lora.options().modules_to_save;
   std::vector<Tensor<Scalar>> before;
-  ef::for_each_parameter(untouched, [&](const auto& named) { before.push_back(named.value()); });
+  for (const auto& named : ef::named_parameters(untouched)) before.push_back(named.value());
   auto at = before.begin();
-  ef::for_each_parameter(std::as_const(model), [&](const auto& named) {
+  for (const auto& named : ef::named_parameters(std::as_const(model))) {
     const Tensor<Scalar>& old = *at++;
-    if (!saved.empty() && named.name.starts_with(saved.front())) return;
+    if (!saved.empty() && named.name.starts_with(saved.front())) continue;
     EXPECT_TRUE((named.value().array() == old.array()).all()) << named.name;
-  });
+  }
 }
 
 using Sequence = ef::RobertaForSequenceClassification<double>;
@@ -197,7 +197,7 @@ TEST(Lora, FreshAdaptersChangeNothing) {
   const Tensor<double> before = model(cx, expected.batch);
   const ef::Lora<double, Sequence> lora(model, {.r = 2, .modules_to_save = {"classifier"}});
   EXPECT_TRUE((lora.merged()(cx, expected.batch).array() == before.array()).all());
-  ef::for_each_parameter(lora, [&](const auto& named) {
+  for (const auto& named : ef::named_parameters(lora)) {
     const double largest = named.value().array().abs().maxCoeff();
     if (named.name.ends_with("lora_A.weight")) {
       EXPECT_GT(largest, 0.2);  // of 24 numbers up to 1 / sqrt(12)
@@ -205,7 +205,7 @@ TEST(Lora, FreshAdaptersChangeNothing) {
     } else if (named.name.ends_with("lora_B.weight")) {
       EXPECT_EQ(largest, 0);
     }
-  });
+  }
   EXPECT_EQ(ef::parameter_count(lora), 2 * 2 * (2 * 12 + 12 * 2) + (12 * 12 + 12) + (3 * 12 + 3));
 }
 

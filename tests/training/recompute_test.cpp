@@ -84,11 +84,11 @@ TEST(Recompute, MakesTheSameBits) {
   EXPECT_EQ(train(again, 4, masked, true, [] {}), expected);
   EXPECT_NE(expected[0], expected[1]);
   std::vector<ef::Tensor<float>> values;
-  ef::for_each_parameter(kept, [&](const auto& named) { values.push_back(named.value()); });
+  for (const auto& named : ef::named_parameters(kept)) values.push_back(named.value());
   auto value = values.begin();
-  ef::for_each_parameter(again, [&](const auto& named) {
+  for (const auto& named : ef::named_parameters(again)) {
     EXPECT_TRUE(same_bits(named.value(), *value++)) << named.name;
-  });
+  }
 }
 
 TEST(Recompute, KeepsLessInMemory) {

@@ -130,11 +130,11 @@ template <class Scalar, template <class> class Optimizer, class Model>
 void expect_training(const Expected& expected, Model model, double tolerance) {
   const ef::Json& o = expected.options;
   const std::string frozen = o.at("frozen");
-  ef::for_each_parameter(model, [&](const auto& named) {
+  for (const auto& named : ef::named_parameters(model)) {
     if (!frozen.empty() && named.name.find(frozen) != named.name.npos) {
       named.parameter.trainable = false;
     }
-  });
+  }
   Optimizer<Scalar> optimizer(
       {.beta1 = o.at("betas").at(0),
        .beta2 = o.at("betas").at(1),
@@ -177,8 +177,8 @@ void expect_training(const Expected& expected, Model model, double tolerance) {
   // Adam makes whole steps of gradients that are nothing but rounding, such as those of key biases:
   // in float such parameters drift apart, without effect on the loss.
   if (std::is_same_v<Scalar, float>) return;
-  ef::for_each_parameter(model, [&](const auto& named) {
-    if (named.tied) return;
+  for (const auto& named : ef::named_parameters(model)) {
+    if (named.tied) continue;
     const auto truth = expected.read<double>("final." + std::string(named.name));
     const auto found = named.value();
     double largest = 0, difference = 0;
@@ -187,7 +187,7 @@ void expect_training(const Expected& expected, Model model, double tolerance) {
       difference = std::max(difference, std::abs(static_cast<double>(found.data()[i]) - truth[i]));
     }
     EXPECT_LE(difference, 10 * tolerance * largest) << named.name;
-  });
+  }
 }
 
 class Training : public ::testing::TestWithParam<std::string> {

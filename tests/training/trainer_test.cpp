@@ -70,14 +70,14 @@ std::vector<double> losses(Trainer& trainer, const Model& model, Index until, In
 
 bool same_weights(const Model& a, const Model& b) {
   std::vector<ef::Tensor<float>> values;
-  ef::for_each_parameter(a, [&](const auto& named) { values.push_back(named.value()); });
+  for (const auto& named : ef::named_parameters(a)) values.push_back(named.value());
   std::size_t i = 0;
   bool same = true;
-  ef::for_each_parameter(b, [&](const auto& named) {
+  for (const auto& named : ef::named_parameters(b)) {
     const ef::Tensor<float>& other = values[i++];
     same &= std::memcmp(named.value().data(), other.data(),
                         static_cast<std::size_t>(other.numel()) * sizeof(float)) == 0;
-  });
+  }
   return same;
 }
 
@@ -133,12 +133,12 @@ TEST(Trainer, StopsWhereNumbersAreNotFinite) {
   Model model(small());
   Trainer trainer(model, ef::AdamW<float>(), options());
   (void)losses(trainer, model, 3, 1);
-  ef::for_each_parameter(model, [&](const auto& named) {
+  for (const auto& named : ef::named_parameters(model)) {
     if (named.name == "lm_head.dense.weight") {
       auto value = named.value();
       value.data()[7] = std::numeric_limits<float>::quiet_NaN();
     }
-  });
+  }
   const Model copy = model;
   ef::tests::expect_parts(
       ef::tests::message_of<ef::Error>([&] { (void)losses(trainer, model, 4, 1); }),

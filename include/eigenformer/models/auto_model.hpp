@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <tuple>
@@ -37,24 +38,42 @@ inline bool is_architecture(std::string_view architecture, std::string_view base
   });
 }
 
-/// Calls f for the one of `Models`, all of which take `config`, that its architectures name.
-template <class... Models, class Config, class Function>
-void with_class_among(const std::string& path, const Config& config, std::string_view base,
-                      Function&& f) {
+/// How a class is named: by its base model in checkpoints and its own name without the family's.
+struct ModelClass {
+  std::string_view base;
+  std::string_view suffix;
+};
+
+/// Which of `classes` the architectures of a configuration name. Throws ConfigError for none.
+template <class Config>
+std::size_t class_among(std::span<const ModelClass> classes, const std::string& path,
+                        const Config& config, std::string_view base) {
   const std::string architecture =
       config.architectures.empty() ? config.class_name("Model") : config.architectures.front();
-  const auto fits = [&]<class Model>(std::type_identity<Model> model) {
-    if (Model::base != base || !is_architecture(architecture, base, Model::suffix)) return false;
-    f(model, config);
-    return true;
-  };
-  if ((fits(std::type_identity<Models>()) || ...)) return;
   std::string known;
-  const auto list = [&](std::string_view of, std::string_view suffix) {
-    if (of == base) known += concat(known.empty() ? "" : ", ", config.class_name(suffix));
-  };
-  (list(Models::base, Models::suffix), ...);
+  for (std::size_t i = 0; i < classes.size(); ++i) {
+    if (classes[i].base != base) continue;
+    if (is_architecture(architecture, base, classes[i].suffix)) return i;
+    known += concat(known.empty() ? "" : ", ", config.class_name(classes[i].suffix));
+  }
   fail<ConfigError>(path, ": 'architectures' names ", architecture, "; known are ", known);
+}
+
+/// Calls f with a class.
+template <class Model, class Config, class Function>
+void call_with(Function& f, const Config& config) {
+  f(std::type_identity<Model>(), config);
+}
+
+/// Calls f for the one of `Models`, all of which take `config`, that its architectures name:
+/// through a table, since compilers make one huge function of a chain of calls.
+template <class... Models, class Config, class Function>
+void with_class_among(const std::string& path, const Config& config, std::string_view base,
+                      Function& f) {
+  static constexpr ModelClass classes[] = {{Models::base, Models::suffix}...};
+  static constexpr void (*calls[])(Function&,
+                                   const Config&) = {call_with<Models, Config, Function>...};
+  calls[class_among<Config>(classes, path, config, base)](f, config);
 }
 
 }  // namespace detail
@@ -67,8 +86,7 @@ void with_model_class(const std::string& path, Function&& f) {
   const auto [json, source] = read_config(path);
   if (GPT2Config::describes(json)) {
     return detail::with_class_among<GPT2Model<Scalar>, GPT2LMHeadModel<Scalar>>(
-        path, GPT2Config::from_json(json, source), GPT2Model<Scalar>::base,
-        std::forward<Function>(f));
+        path, GPT2Config::from_json(json, source), GPT2Model<Scalar>::base, f);
   }
   const auto config = EncoderConfig::from_json(json, source);
   detail::with_class_among<
@@ -78,7 +96,7 @@ void with_model_class(const std::string& path, Function&& f) {
       BertForPreTraining<Scalar>, BertForMaskedLM<Scalar>, BertLMHeadModel<Scalar>,
       BertForNextSentencePrediction<Scalar>, BertForSequenceClassification<Scalar>,
       BertForTokenClassification<Scalar>, BertForQuestionAnswering<Scalar>,
-      BertForMultipleChoice<Scalar>>(path, config, config.family().base, std::forward<Function>(f));
+      BertForMultipleChoice<Scalar>>(path, config, config.family().base, f);
 }
 
 /// Loads the model that `path` asks for and calls f(model) with it. Throws as with_model_class and
@@ -171,16 +189,18 @@ class AutoModelOf {
   explicit AutoModelOf(std::variant<Models...> model) : model_(std::move(model)) {}
 
   /// What make(std::type_identity<Model>()) gives for the one of `Models` that has that base model.
+  template <class Make>
   static std::variant<Models...> of_base(std::string_view base, const std::string& source,
-                                         auto&& make) {
-    std::optional<std::variant<Models...>> made;
-    const auto fits = [&]<class Model>(std::type_identity<Model> model) {
-      if (Model::base == base) made.emplace(make(model));
-      return made.has_value();
-    };
-    check<ConfigError>((fits(std::type_identity<Models>()) || ...), source, ": 'model_type' is of ",
-                       base, " models, of which none does this here");
-    return *std::move(made);
+                                         const Make& make) {
+    using Call = std::variant<Models...> (*)(const Make&);
+    static constexpr std::pair<std::string_view, Call> calls[] = {
+        {Models::base, [](const Make& one) -> std::variant<Models...> {
+           return one(std::type_identity<Models>());
+         }}...};
+    const auto found = std::ranges::find(calls, base, &std::pair<std::string_view, Call>::first);
+    check<ConfigError>(found != std::end(calls), source, ": 'model_type' is of ", base,
+                       " models, of which none does this here");
+    return found->second(make);
   }
 
   std::variant<Models...> model_;

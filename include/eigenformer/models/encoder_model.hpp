@@ -183,9 +183,10 @@ class EncoderLayers {
 /// The encoder, with a pooler where there is one. Attention is causal where `is_decoder` is true.
 /// `Embeddings<Scalar>` are EncoderEmbeddings that take (cx, batch), with
 ///   base: the encoder's name in the checkpoints of headed models, such as "roberta".
-template <class Scalar, template <class> class Embeddings>
+template <class ScalarType, template <class> class Embeddings>
 class EncoderModel {
  public:
+  using Scalar = ScalarType;                           ///< its arithmetic
   using Config = EncoderConfig;                        ///< what it is made from
   static constexpr std::string_view suffix = "Model";  ///< its name without the family's
   /// Its name in the checkpoints of models that have a head on it.
@@ -210,7 +211,8 @@ class EncoderModel {
     const CheckpointKeys keys(checkpoint, base);
     const bool pooler = options.initialize_missing_head || keys.contains("pooler.dense.weight");
     EncoderModel model(config, pooler, Initializer::none());
-    model.report_ = load_parameters(model, keys, options, config.initializer_range);
+    model.report_ =
+        load_parameters(named_parameters(model), keys, options, config.initializer_range);
     pack_as_asked(model, options, checkpoint);
     return model;
   }
@@ -227,7 +229,7 @@ class EncoderModel {
   [[nodiscard]] static KeyMatch match(const EncoderConfig& config, const Checkpoint& checkpoint,
                                       bool pooler = true) {
     const EncoderModel model(config, pooler, Initializer::none());
-    return match_keys(model, CheckpointKeys(checkpoint, base));
+    return match_keys(named_parameters(model), CheckpointKeys(checkpoint, base));
   }
 
   /// Writes config.json and model.safetensors, which transformers loads; both at once, or neither.
@@ -238,11 +240,12 @@ class EncoderModel {
   }
   /// The same as part of an update, which may hold the tokenizer too.
   void save_pretrained(const FolderUpdate& update) const {
-    save_model(*this, config_.saved_as(suffix, saved_dtype<Scalar>), update);
+    save_model(named_parameters(*this), config_.saved_as(suffix, saved_dtype<Scalar>), update);
   }
   /// Writes a model that was packed as one file, which from_pretrained maps.
   void save_packed(const std::string& path) const {
-    eigenformer::save_packed(*this, config_.saved_as(suffix, saved_dtype<Scalar>), path);
+    eigenformer::save_packed(named_parameters(*this), config_.saved_as(suffix, saved_dtype<Scalar>),
+                             path);
   }
 
   /// Hidden states of the last layer, `[tokens, hidden]`. Throws ShapeError for ids, types and
@@ -306,7 +309,7 @@ class EncoderModel {
     const std::string prefix = headed ? concat(base, ".") : "";
     const bool pooler = file.contains(prefix + "pooler.dense.weight");
     EncoderModel model(config, pooler, Initializer::none());
-    load_packed(model, file, prefix);
+    load_packed(named_parameters(model), file, prefix);
     return model;
   }
 

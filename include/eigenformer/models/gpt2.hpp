@@ -71,11 +71,11 @@ class GPT2Model {
         ln_f_(config.n_embd, config.layer_norm_epsilon, init) {
     h_.reserve(static_cast<std::size_t>(config.n_layer));
     for (Index i = 0; i < config.n_layer; ++i) h_.emplace_back(config, i, init);
-    for_each_parameter(*this, [&](const auto& named) {
-      if (!named.parameter.defined() || !named.name.ends_with("c_proj.weight")) return;
+    for (const auto& named : named_parameters(*this)) {
+      if (!named.parameter.defined() || !named.name.ends_with("c_proj.weight")) continue;
       named.parameter.value().array() /=
           static_cast<Scalar>(std::sqrt(2 * static_cast<double>(config.n_layer)));
-    });
+    }
   }
 
   /// Loads a published folder or maps a packed file, a headed one too. Throws IoError, FormatError
@@ -86,7 +86,8 @@ class GPT2Model {
     const auto [config, checkpoint] = open_folder<GPT2Config>(path, GPT2Config::model_type);
     GPT2Model model(config, Initializer::none());
     const CheckpointKeys keys(checkpoint, base);
-    model.report_ = load_parameters(model, keys, options, config.initializer_range);
+    model.report_ =
+        load_parameters(named_parameters(model), keys, options, config.initializer_range);
     pack_as_asked(model, options, checkpoint);
     return model;
   }
@@ -98,7 +99,7 @@ class GPT2Model {
   /// How a checkpoint's names and shapes fit the configuration; loads nothing.
   [[nodiscard]] static KeyMatch match(const GPT2Config& config, const Checkpoint& checkpoint) {
     const GPT2Model model(config, Initializer::none());
-    return match_keys(model, CheckpointKeys(checkpoint, base));
+    return match_keys(named_parameters(model), CheckpointKeys(checkpoint, base));
   }
   /// Writes a folder that transformers loads.
   void save_pretrained(const std::string& folder) const {
@@ -108,11 +109,12 @@ class GPT2Model {
   }
   /// The same as part of an update.
   void save_pretrained(const FolderUpdate& update) const {
-    save_model(*this, config_.saved_as(suffix, saved_dtype<Scalar>), update);
+    save_model(named_parameters(*this), config_.saved_as(suffix, saved_dtype<Scalar>), update);
   }
   /// Writes a model that was packed as one file, which from_pretrained maps.
   void save_packed(const std::string& path) const {
-    eigenformer::save_packed(*this, config_.saved_as(suffix, saved_dtype<Scalar>), path);
+    eigenformer::save_packed(named_parameters(*this), config_.saved_as(suffix, saved_dtype<Scalar>),
+                             path);
   }
 
   /// Hidden states after the last norm, `[tokens, hidden]`. Throws ShapeError for ids and texts
@@ -187,7 +189,7 @@ class GPT2Model {
     const GPT2Config config = GPT2Config::from_packed(file);
     const bool headed = config.architectures != std::vector{config.class_name(suffix)};
     GPT2Model model(config, Initializer::none());
-    load_packed(model, file, headed ? concat(base, ".") : "");
+    load_packed(named_parameters(model), file, headed ? concat(base, ".") : "");
     return model;
   }
 

@@ -195,13 +195,14 @@ struct KeyMatch {
 };
 
 /// Compares names and shapes; reads and changes nothing.
-template <class Model>
-[[nodiscard]] KeyMatch match_keys(Model& model, const CheckpointKeys& keys) {
+template <class P>
+[[nodiscard]] KeyMatch match_keys(const NamedParameters<P>& parameters,
+                                  const CheckpointKeys& keys) {
   const Checkpoint& checkpoint = keys.checkpoint();
   KeyMatch match;
   std::set<std::string> known;
-  for_each_parameter(model, [&](const auto& named) {
-    if (named.tied) return;
+  for (const auto& named : parameters) {
+    if (named.tied) continue;
     known.insert(keys.canonical(named.name));
     const std::string* key = keys.find(named.name);
     if (key == nullptr) {
@@ -210,28 +211,29 @@ template <class Model>
       match.mismatched.push_back(
           concat(*key, " is ", shape, " but the configuration asks for ", named.file_shape()));
     }
-  });
+  }
   for (const auto& [name, key] : keys.keys()) {
     if (!known.contains(name)) match.unexpected.push_back(key);
   }
   return match;
 }
 
-/// Fills the parameters of `model`, which may have been made with Initializer::none(), and says
+/// Fills the parameters of a model, which may have been made with Initializer::none(), and says
 /// what did not match. Throws FormatError, with all of them in one message, for missing
-/// parameters, tensors of another shape, and tensors of the base model that `model` does not know.
+/// parameters, tensors of another shape, and tensors of the base model that it does not know.
 /// With `initialize_missing_head` those that are missing outside the base model are drawn afresh.
 /// `note` goes with what is missing: what the folder holds instead.
-template <class Model>
-LoadReport load_parameters(Model& model, const CheckpointKeys& keys, const LoadOptions& options,
-                           double initializer_range, std::string_view note = "") {
+template <class P>
+LoadReport load_parameters(const NamedParameters<P>& parameters, const CheckpointKeys& keys,
+                           const LoadOptions& options, double initializer_range,
+                           std::string_view note = "") {
   const auto in_base = [&](const std::string& key) {
     return CheckpointKeys::in_base(keys.canonical(key));
   };
   const auto split = [&](std::vector<std::string>& names) {  // those of the base model go first
     return std::stable_partition(names.begin(), names.end(), in_base);
   };
-  KeyMatch match = match_keys(model, keys);
+  KeyMatch match = match_keys(parameters, keys);
   const auto head_missing = split(match.missing);
   const bool lacks_base = head_missing != match.missing.begin();
   const auto head_unexpected = split(match.unexpected);
@@ -249,14 +251,14 @@ LoadReport load_parameters(Model& model, const CheckpointKeys& keys, const LoadO
                      ": the tensors do not fit config.json", problems);
 
   const Initializer init(options.seed, initializer_range);
-  for_each_parameter(model, [&](const auto& named) {
-    if (named.tied) return;
+  for (const auto& named : parameters) {
+    if (named.tied) continue;
     const std::string* key = keys.find(named.name);
     if (key != nullptr)
       detail::load_one(keys.checkpoint(), *key, named);
     else
       detail::initialize_one(init, named);
-  });
+  }
   return {std::move(match.missing), std::move(match.unexpected)};
 }
 
@@ -271,13 +273,13 @@ void pack_as_asked(Model& model, const LoadOptions& options, const Checkpoint& c
   for (const SafetensorsFile& file : checkpoint.files()) file.mapping()->forget_pages();
 }
 
-/// Writes all parameters of `model` to `path` under their names, tied ones once, as HF does.
-template <class Model>
-void save_parameters(const Model& model, const std::string& path) {
+/// Writes parameters to `path` under their names, tied ones once, as HF does.
+template <class P>
+void save_parameters(const NamedParameters<P>& parameters, const std::string& path) {
   std::vector<TensorToWrite> tensors;
   std::vector<std::shared_ptr<const void>> transposes;
-  for_each_parameter(model, [&](const auto& named) {
-    if (named.tied) return;
+  for (const auto& named : parameters) {
+    if (named.tied) continue;
     auto value = named.value();  // rows of a parameter are contiguous
     using Scalar = typename decltype(value)::Matrix::Scalar;
     if (named.transposed) {
@@ -286,9 +288,9 @@ void save_parameters(const Model& model, const std::string& path) {
       transposes.push_back(std::move(stored));
     }
     const Scalar* const numbers = std::as_const(value).data();
-    tensors.push_back({std::string(named.name), dtype_of<Scalar>, named.file_shape(),
+    tensors.push_back({named.name, dtype_of<Scalar>, named.file_shape(),
                        std::as_bytes(std::span(numbers, static_cast<std::size_t>(value.numel())))});
-  });
+  }
   write_safetensors(path, tensors, {{"format", "pt"}});
 }
 
@@ -303,9 +305,10 @@ template <class Config>
 }
 
 /// Writes config.json and model.safetensors as part of an update. Throws IoError.
-template <class Model>
-void save_model(const Model& model, const Json& config, const FolderUpdate& update) {
-  save_parameters(model, join_path(update.path(), "model.safetensors"));
+template <class P>
+void save_model(const NamedParameters<P>& parameters, const Json& config,
+                const FolderUpdate& update) {
+  save_parameters(parameters, join_path(update.path(), "model.safetensors"));
   write_file(join_path(update.path(), "config.json"), config.dump(2) + "\n");
 }
 

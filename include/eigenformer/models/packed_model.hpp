@@ -28,26 +28,26 @@ inline bool is_table(std::string_view name) {
   return std::ranges::any_of(ends, [&](auto end) { return name.ends_with(end); });
 }
 
-/// Calls f(named, key, packed) for each tensor that a packed file of `model` holds. Matrices are
+/// Calls f(named, key, packed) for each tensor that a packed file of a model holds. Matrices are
 /// weights of linear layers, packed whole under the first of their names, unless they are tables
 /// of embeddings; those are there in numbers, and packed too where a decoder is tied to them.
-template <class Model, class Function>
-void for_each_packed_tensor(Model& model, Function&& f) {
+template <class P, class Function>
+void for_each_packed_tensor(const NamedParameters<P>& parameters, Function&& f) {
   std::map<const void*, std::string> tables;
-  for_each_parameter(model, [&](const auto& named) {
+  for (const auto& named : parameters) {
     const bool matrix = named.parameter.shape().rank() == 2;
     const bool table = matrix && is_table(named.name);
     if (named.tied) {
       const auto found = tables.find(&named.parameter);
       if (found != tables.end()) f(named, PackedFile::pack_name(found->second), true);
-      return;
+      continue;
     }
     if (table) tables.emplace(&named.parameter, named.name);
     if (!matrix || table)
-      f(named, std::string(named.name), false);
+      f(named, named.name, false);
     else if (named.begin == 0)
       f(named, PackedFile::pack_name(named.name), true);
-  });
+  }
 }
 
 /// Takes tensors out of a packed file, and notes what does not fit.
@@ -164,31 +164,33 @@ void check_architecture(const PackedFile& file, const Config& config, std::strin
                      "; convert a folder that has its head");
 }
 
-/// Gives the tensors of `file` to `model`, made with Initializer::none(), whose names have `prefix`
+/// Gives the tensors of `file` to a model made with Initializer::none(), whose names have `prefix`
 /// in front there. Throws FormatError, with all of them in one message, for tensors that are
 /// missing, of another size or not in the model.
-template <class Model>
-void load_packed(Model& model, const PackedFile& file, const std::string& prefix = "") {
+template <class P>
+void load_packed(const NamedParameters<P>& parameters, const PackedFile& file,
+                 const std::string& prefix = "") {
   detail::PackedReader reader(file);
-  detail::for_each_packed_tensor(model, [&](const auto& named, const std::string& key, bool pack) {
-    using P = std::remove_cvref_t<decltype(named.parameter)>;
-    if constexpr (std::is_same_v<P, Parameter<float>>) {
-      if (pack)
-        reader.pack(named, prefix + key);
-      else
-        reader.numbers(named, prefix + key);
-    }
-  });
+  if constexpr (std::is_same_v<P, Parameter<float>>) {
+    detail::for_each_packed_tensor(parameters,
+                                   [&](const auto& named, const std::string& key, bool pack) {
+                                     if (pack)
+                                       reader.pack(named, prefix + key);
+                                     else
+                                       reader.numbers(named, prefix + key);
+                                   });
+  }
   reader.finish(prefix);
 }
 
 /// Writes a model that was packed as one file for from_pretrained. Throws ConfigError for one that
 /// was not, and IoError.
-template <class Model>
-void save_packed(const Model& model, const Json& config, const std::string& path) {
+template <class P>
+void save_packed(const NamedParameters<P>& parameters, const Json& config,
+                 const std::string& path) {
   std::vector<TensorToWrite> tensors;
   std::optional<Precision> precision;
-  detail::for_each_packed_tensor(model, [&](const auto& named, std::string key, bool packed) {
+  detail::for_each_packed_tensor(parameters, [&](const auto& named, std::string key, bool packed) {
     if (!packed) {
       const auto value = named.value();  // rows of a parameter are contiguous
       using Scalar = typename std::remove_cvref_t<decltype(value)>::Matrix::Scalar;

@@ -17,9 +17,10 @@ namespace eigenformer {
 ///   head(cx, hidden): hidden states `[rows, hidden]` to its outputs;
 ///   reads_first_tokens: whether head() takes the rows of first tokens alone.
 /// It may replace the protected functions by its own.
-template <class Scalar, class Encoder, class Model>
+template <class ScalarType, class Encoder, class Model>
 class PreTrainedModel {
  public:
+  using Scalar = ScalarType;                ///< its arithmetic
   using Config = typename Encoder::Config;  ///< what it is made from
   /// Whether head() takes the rows of first tokens alone.
   static constexpr bool reads_first_tokens = false;
@@ -48,7 +49,7 @@ class PreTrainedModel {
   [[nodiscard]] static KeyMatch match(const Config& config, const Checkpoint& checkpoint) {
     const CheckpointKeys keys = Model::keys_of(config, checkpoint);
     const Model model = Model::unloaded(config, keys);
-    return match_keys(model, keys);
+    return match_keys(named_parameters(model), keys);
   }
 
   /// As EncoderModel's functions of this name.
@@ -59,11 +60,13 @@ class PreTrainedModel {
   }
   /// As part of an update.
   void save_pretrained(const FolderUpdate& update) const {
-    save_model(self(), config().saved_as(Model::suffix, saved_dtype<Scalar>), update);
+    save_model(named_parameters(self()), config().saved_as(Model::suffix, saved_dtype<Scalar>),
+               update);
   }
   /// Writes a model that was packed as one file, which from_pretrained maps.
   void save_packed(const std::string& path) const {
-    eigenformer::save_packed(self(), config().saved_as(Model::suffix, saved_dtype<Scalar>), path);
+    eigenformer::save_packed(named_parameters(self()),
+                             config().saved_as(Model::suffix, saved_dtype<Scalar>), path);
   }
 
   /// What head() makes of the batch. The last layer computes only what that reads.
@@ -136,7 +139,8 @@ class PreTrainedModel {
     const std::string found = config.architectures.empty() ? wanted : config.architectures.front();
     const std::string note =
         found == wanted ? "" : concat("; the folder holds ", found, ", not ", wanted);
-    model.report_ = load_parameters(model, keys, options, config.initializer_range, note);
+    model.report_ =
+        load_parameters(named_parameters(model), keys, options, config.initializer_range, note);
     model.finish_loading();
     pack_as_asked(model, options, checkpoint);
     return model;
@@ -147,7 +151,7 @@ class PreTrainedModel {
     check_architecture(file, config, Model::suffix);
     Model model = Model::unloaded(config, file);
     if (file.contains(concat(base, ".pooler.dense.weight"))) add_pooler(model);
-    load_packed(model, file);
+    load_packed(named_parameters(model), file);
     return model;
   }
 

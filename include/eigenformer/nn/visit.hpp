@@ -19,7 +19,7 @@ namespace eigenformer {
 /// query, key and value do.
 template <class P>
 struct NamedParameter {
-  std::string_view name;    ///< such as "encoder.layer.0.attention.self.query.weight"
+  std::string name;         ///< such as "encoder.layer.0.attention.self.query.weight"
   P& parameter;             ///< the whole parameter
   Index begin = 0;          ///< first row of the parameter that the name stands for
   Index end = 0;            ///< one past the last row
@@ -45,6 +45,10 @@ struct NamedParameter {
     return whole() ? parameter.value() : parameter.value().rows(begin, end);
   }
 };
+
+/// The names of a module and what they stand for.
+template <class P>
+using NamedParameters = std::vector<NamedParameter<P>>;
 
 namespace detail {
 
@@ -73,28 +77,48 @@ inline constexpr bool is_optional = false;
 template <class Module>
 inline constexpr bool is_optional<std::optional<Module>> = true;
 
-/// Walks down a module, joining names.
-template <class Function>
+/// The arithmetic of a module: its `Scalar`, else the first argument of its template, or that
+/// one's.
+template <class Module>
+struct ScalarOf {};
+template <class Module>
+requires requires { typename Module::Scalar; }
+struct ScalarOf<Module> {
+  using type = typename Module::Scalar;
+};
+template <template <class...> class Template, class First, class... Rest>
+requires(!requires {
+  typename Template<First, Rest...>::Scalar;
+}) struct ScalarOf<Template<First, Rest...>> : ScalarOf<First> {
+};
+template <>
+struct ScalarOf<float> {
+  using type = float;
+};
+template <>
+struct ScalarOf<double> {
+  using type = double;
+};
+
+/// Walks down a module, joining names. One type for all that is done with parameters: compilers
+/// spend their time on every visit() for every type of visitor.
+template <class P>
 class Visitor {
  public:
-  explicit Visitor(Function& function) : function_(function) {}
-
   template <class Part>
   void operator()(std::string_view name, Part&& part) {
     using Plain = std::remove_cvref_t<Part>;
     if constexpr (is_optional<Plain>) {
       if (part.has_value()) (*this)(name, *part);
-      return;
     } else {
-      const std::size_t length = path_.size();
-      if (length > 0) path_ += '.';
-      path_ += name;
+      const std::size_t length = enter(name);
       if constexpr (is_parameter<Plain>) {
-        emit(part, 0, rows(part), false);
+        add(part, 0, rows(part));
       } else if constexpr (is_rows<Plain>) {
-        emit(*part.parameter, part.begin, part.end, false);
+        add(*part.parameter, part.begin, part.end);
       } else if constexpr (is_transposed<Plain>) {
-        emit(*part.parameter, 0, rows(*part.parameter), false, /*is_transposed=*/true);
+        add(*part.parameter, 0, rows(*part.parameter));
+        found_.back().transposed = true;
       } else if constexpr (is_vector<Plain>) {
         std::size_t i = 0;
         for (auto& module : part) (*this)(std::to_string(i++), module);
@@ -106,45 +130,63 @@ class Visitor {
   }
 
   /// A second name of a parameter that has been visited under its own.
-  template <class P>
   void tied(std::string_view name, P& parameter) {
-    const std::size_t length = path_.size();
-    if (length > 0) path_ += '.';
-    path_ += name;
-    emit(parameter, 0, rows(parameter), true);
+    const std::size_t length = enter(name);
+    add(parameter, 0, rows(parameter));
+    found_.back().tied = true;
     path_.resize(length);
   }
 
+  [[nodiscard]] NamedParameters<P>& found() noexcept { return found_; }
+
  private:
-  template <class P>
   static Index rows(const P& parameter) {
     return parameter.shape().rank() == 0 ? 0 : parameter.shape()[0];
   }
-  template <class P>
-  void emit(P& parameter, Index begin, Index end, bool is_tied, bool is_transposed = false) {
-    function_(NamedParameter<P>{path_, parameter, begin, end, is_tied, is_transposed});
+  /// Adds a name to the path, and gives the path's length before.
+  std::size_t enter(std::string_view name) {
+    const std::size_t length = path_.size();
+    if (length > 0) path_ += '.';
+    path_ += name;
+    return length;
+  }
+  void add(P& parameter, Index begin, Index end) {
+    found_.push_back(NamedParameter<P>{path_, parameter, begin, end});
   }
 
-  Function& function_;
   std::string path_;
+  NamedParameters<P> found_;
 };
 
 }  // namespace detail
 
-/// Calls function(NamedParameter) for every name of a module, in the order of its visit().
-template <class Module, class Function>
-void for_each_parameter(Module& module, Function&& function) {
-  detail::Visitor<std::remove_reference_t<Function>> visitor(function);
-  std::remove_cv_t<Module>::visit(module, visitor);
+/// Every name of a module, in the order of its visit(). The entries refer to the module. Its
+/// arithmetic is the first argument of its template, or is called `Scalar` there.
+template <class Module>
+[[nodiscard]] auto named_parameters(Module& module) {
+  using Mutable = std::remove_const_t<Module>;
+  using P = Parameter<typename detail::ScalarOf<Mutable>::type>;
+  detail::Visitor<P> visitor;
+  Mutable::visit(const_cast<Mutable&>(module), visitor);  // visits for const ones change nothing
+  if constexpr (std::is_const_v<Module>) {
+    NamedParameters<const P> found;
+    for (NamedParameter<P>& named : visitor.found()) {
+      found.push_back({std::move(named.name), named.parameter, named.begin, named.end, named.tied,
+                       named.transposed});
+    }
+    return found;
+  } else {
+    return std::move(visitor.found());
+  }
 }
 
 /// How many numbers a module holds; tied parameters count once.
 template <class Module>
 [[nodiscard]] Index parameter_count(const Module& module) {
   Index count = 0;
-  for_each_parameter(module, [&](const auto& named) {
+  for (const auto& named : named_parameters(module)) {
     if (!named.tied) count += named.shape().numel();
-  });
+  }
   return count;
 }
 

@@ -146,16 +146,14 @@ class DataParallel {
   template <class Model>
   void start(Model& model) const {
     require_same("numbers in the model", parameter_count(model));
-    Index names = 0;
-    for_each_parameter(model, [&](const auto&) { ++names; });
-    require_same("names in the model", names);
-    for_each_parameter(model, [&](const auto& named) {
-      if (named.tied) return;
+    require_same("names in the model", static_cast<Index>(named_parameters(model).size()));
+    for (const auto& named : named_parameters(model)) {
+      if (named.tied) continue;
       auto value = named.value();
       for_each_message(value.data(), value.numel(), [&](auto* numbers, int n, MPI_Datatype type) {
         MPI_Bcast(numbers, n, type, 0, communicator_);
       });
-    });
+    }
   }
 
   /// Calls f(), which may throw: then all processes throw, the others Error with the first one's
@@ -217,9 +215,9 @@ class DataParallel {
       return total / size_ * rank + total % size_ * rank / size_;
     };
     Index first = 0;  // the parameter's first number among all
-    for_each_parameter(model, [&](const auto& whole) {
+    for (const auto& whole : named_parameters(model)) {
       const Index numbers = whole.shape().numel();
-      if (whole.tied || numbers == 0) return;
+      if (whole.tied || numbers == 0) continue;
       const Index rows = whole.end - whole.begin;
       const Index units = by_element ? std::max<Index>(rows, 1) : 1;  // which have one owner each
       const Index unit = numbers / units;
@@ -236,7 +234,7 @@ class DataParallel {
         f(whole, owner, piece);
       }
       first += numbers;
-    });
+    }
   }
   /// The same for what this process owns: f(whole, mine).
   template <class Model, class Function>
@@ -256,15 +254,15 @@ class DataParallel {
   template <class Scalar, class Model>
   void sum_gradients(Model& model, Gradients<Scalar>& gradients, bool by_element) const {
     std::vector<int> has;  // whether any process has a gradient, by name
-    for_each_parameter(model, [&](const auto& named) {
+    for (const auto& named : named_parameters(model)) {
       has.push_back(gradients.find(std::as_const(named.parameter).value()) == nullptr ? 0 : 1);
-    });
+    }
     MPI_Allreduce(MPI_IN_PLACE, has.data(), static_cast<int>(has.size()), MPI_INT, MPI_MAX,
                   communicator_);
     auto found = has.begin();
-    for_each_parameter(model, [&](const auto& named) {
+    for (const auto& named : named_parameters(model)) {
       if (*found++ != 0) (void)gradients.at(std::as_const(named.parameter).value());
-    });
+    }
     const auto shares = runs<Scalar>(model, gradients, by_element, [&](const auto& piece) {
       return rows(gradients.at(std::as_const(piece.parameter).value()), piece);
     });

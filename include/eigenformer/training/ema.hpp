@@ -26,17 +26,17 @@ class MovingAverage {
   /// first one gives is copied: the weights before it are not part of the average.
   void update(const Model& model, Index step) {
     std::vector<Tensor<Scalar>> weights;
-    for_each_parameter(model, [&](const auto& named) { weights.push_back(named.value()); });
+    for (const auto& named : named_parameters(model)) weights.push_back(named.value());
     std::size_t i = 0;
-    for_each_parameter(model_, [&](const auto& named) {
+    for (const auto& named : named_parameters(model_)) {
       const Tensor<Scalar>& weight = weights[i++];
-      if (named.tied) return;
+      if (named.tied) continue;
       Tensor<Scalar> average = named.value();
       if (step == 0)
         average.copy_from(weight);
       else
         average.array() += static_cast<Scalar>(1 - decay_) * (weight.array() - average.array());
-    });
+    }
   }
 
   /// The averaged weights.

@@ -327,11 +327,11 @@ class FineTuning {
       options_.on_fresh_parameters(model.load_report().missing);
     }
     const std::string encoder = concat(model.config().family().base, ".");
-    for_each_parameter(model, [&](const auto& named) {
+    for (const auto& named : named_parameters(model)) {
       if (options_.freeze_encoder && named.name.starts_with(encoder)) {
         named.parameter.trainable = false;
       }
-    });
+    }
     return model;
   }
 
@@ -402,7 +402,8 @@ class FineTuning {
                        const std::optional<MovingAverage<Scalar, Model>>& average) const {
     FolderUpdate update(checkpoint_);
     trainer.save(update);
-    if (average) save_parameters(average->model(), join_path(update.path(), average_file));
+    if (average)
+      save_parameters(named_parameters(average->model()), join_path(update.path(), average_file));
     Json saved = state();
     saved["epoch_loss"] = epoch_loss_;
     write_file(join_path(update.path(), state_file), saved.dump(1) + "\n");
@@ -412,7 +413,8 @@ class FineTuning {
   [[nodiscard]] Model saved_average() const {
     const Checkpoint file = Checkpoint::open(current_file(checkpoint_, average_file));
     Model model(task_.config(), Initializer::none());
-    (void)load_parameters(model, CheckpointKeys(file, task_.config().family().base), {}, 0);
+    (void)load_parameters(named_parameters(model),
+                          CheckpointKeys(file, task_.config().family().base), {}, 0);
     return model;
   }
 

@@ -14,14 +14,14 @@ namespace eigenformer {
 /// its own share of the gradient.
 template <class Scalar, class Model, class Function>
 void for_each_gradient(Model& model, const Gradients<Scalar>& gradients, Function&& f) {
-  for_each_parameter(model, [&](const auto& named) {
+  for (const auto& named : named_parameters(model)) {
     const auto& parameter = std::as_const(named.parameter);
-    if (named.tied || !parameter.trainable || !parameter.defined()) return;
+    if (named.tied || !parameter.trainable || !parameter.defined()) continue;
     const Tensor<Scalar>* found = gradients.find(parameter.value());
-    if (found == nullptr) return;
+    if (found == nullptr) continue;
     const Tensor<Scalar> gradient = found->contiguous() ? *found : found->clone();
     f(named, named.whole() ? gradient : gradient.rows(named.begin, named.end));
-  });
+  }
 }
 
 /// The Euclidean norm of all gradients together, summed up in double. Mirrors

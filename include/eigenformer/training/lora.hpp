@@ -120,7 +120,7 @@ class Lora {
     Lora lora(LoraOptions::from_pretrained(folder), model);
     const auto file = SafetensorsFile::open(current_file(folder, weights_file));
     std::size_t known = 0;
-    for_each_parameter(lora, [&](const auto& named) {
+    for (const auto& named : named_parameters(lora)) {
       const std::string key = concat(prefix, named.name);
       const Shape shape = file.shape(key);
       check<FormatError>(shape == named.shape(), file.path(), ": tensor '", key, "' is ", shape,
@@ -129,7 +129,7 @@ class Lora {
       Tensor<Scalar> value = named.value();
       file.read<Scalar>(key, {value.data(), static_cast<std::size_t>(value.numel())});
       ++known;
-    });
+    }
     check<FormatError>(known == file.tensors().size(), file.path(), ": holds ",
                        file.tensors().size(), " tensors, but adapter_config.json asks for ", known);
     return lora;
@@ -164,17 +164,17 @@ class Lora {
     Model copy = *model_;
     Context cx;
     auto adapter = adapters_.begin();
-    for_each_parameter(copy, [&](const auto& named) {
+    for (const auto& named : named_parameters(copy)) {
       named.parameter.trainable = true;
       if (adapter == adapters_.end() || named.tied || named.name != adapter->module + ".weight") {
-        return;
+        continue;
       }
       const Tensor<Scalar> sum = add_low_rank(
           cx, named.value().detach(),
           {{{0, named.end - named.begin}, adapter->a.value(), adapter->b.value()}}, factor());
       named.value().copy_from(sum);
       ++adapter;
-    });
+    }
     return copy;
   }
 
@@ -187,12 +187,12 @@ class Lora {
   /// The same as part of an update.
   void save_pretrained(const FolderUpdate& update) const {
     std::vector<TensorToWrite> tensors;
-    for_each_parameter(*this, [&](const auto& named) {
+    for (const auto& named : named_parameters(*this)) {
       const auto value = named.value();
       tensors.push_back(
           {concat(prefix, named.name), dtype_of<Scalar>, named.shape(),
            std::as_bytes(std::span(value.data(), static_cast<std::size_t>(value.numel())))});
-    });
+    }
     write_safetensors(join_path(update.path(), weights_file), tensors, {{"format", "pt"}});
     write_file(join_path(update.path(), "adapter_config.json"), options_.to_json().dump(2) + "\n");
   }
@@ -227,20 +227,20 @@ class Lora {
     check<ConfigError>(options_.r >= 1, "lora: 'r' is ", options_.r, "; it must be 1 at least");
     check<ConfigError>(!options_.target_modules.empty(), "lora: 'target_modules' names nothing");
     std::vector<bool> used(options_.target_modules.size() + options_.modules_to_save.size());
-    for_each_parameter(model, [&](const auto& named) { named.parameter.trainable = false; });
-    for_each_parameter(model, [&](const auto& named) {
+    for (const auto& named : named_parameters(model)) named.parameter.trainable = false;
+    for (const auto& named : named_parameters(model)) {
       const auto at = used.begin() + static_cast<std::ptrdiff_t>(options_.target_modules.size());
       if (marks(named.name, options_.modules_to_save, at, true)) {
         check<ConfigError>(!named.tied, "lora: '", named.name,
                            "' is tied to another parameter and cannot be among modules_to_save");
         named.parameter.trainable = true;
         saved_.emplace_back(named.name, rows_of(named.parameter, named.begin, named.end));
-        return;
+        continue;
       }
       std::string_view module = named.name;
-      if (named.tied || named.shape().rank() != 2 || !module.ends_with(".weight")) return;
+      if (named.tied || named.shape().rank() != 2 || !module.ends_with(".weight")) continue;
       module.remove_suffix(std::string_view(".weight").size());
-      if (!marks(module, options_.target_modules, used.begin(), false)) return;
+      if (!marks(module, options_.target_modules, used.begin(), false)) continue;
       check<ConfigError>(module.find("embeddings.") == module.npos, "lora: target '", module,
                          "' is an embedding; adapters are for linear layers");
       // To the tape it is not frozen, so that it asks what stands for it.
@@ -250,7 +250,7 @@ class Lora {
                            {named.begin, named.end},
                            Parameter<Scalar>(Shape{options_.r, named.shape()[1]}),
                            Parameter<Scalar>(Shape{named.shape()[0], options_.r})});
-    });
+    }
     for (std::size_t i = 0; i < used.size(); ++i) {
       const std::size_t targets = options_.target_modules.size();
       check<ConfigError>(

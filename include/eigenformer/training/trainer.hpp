@@ -76,9 +76,9 @@ class OneProcess {
   /// Calls f(whole, mine) for each parameter of the share: all of it, and the rows that belong to
   /// the process.
   void for_each_own(auto& model, bool /*by_element*/, auto&& f) const {
-    for_each_parameter(model, [&](const auto& named) {
+    for (const auto& named : named_parameters(model)) {
       if (!named.tied) f(named, named);
-    });
+    }
   }
   /// Gives every process the parameters that had gradients as their owners have them.
   void spread(auto& /*model*/, const auto& /*gradients*/, bool /*by_element*/) const noexcept {}
@@ -214,15 +214,15 @@ class Trainer {
     }
     check<FormatError>(steps >= 0, path, ": does not say after how many steps it was saved");
     std::size_t known = 0;
-    for_each_parameter(model_, [&](const auto& named) {
+    for (const auto& named : named_parameters(model_)) {
       const std::string name(named.name);
-      if (named.tied || !file.contains("mean." + name)) return;
+      if (named.tied || !file.contains("mean." + name)) continue;
       ++known;
       for (const std::string& key : {"mean." + name, "square." + name}) {
         check<FormatError>(file.shape(key) == named.shape(), path, ": tensor '", key, "' is ",
                            file.shape(key), " but the model's is ", named.shape());
       }
-    });
+    }
     check<FormatError>(2 * known == file.tensors().size(), path, ": holds ", file.tensors().size(),
                        " tensors but the model has ", known, " of these parameters");
     State state;
@@ -258,10 +258,10 @@ class Trainer {
   /// The first parameter that has, or whose gradient has, a number that is not finite.
   [[nodiscard]] std::string first_not_finite(const Gradients<Scalar>& gradients) const {
     std::string text;
-    for_each_parameter(std::as_const(model_), [&](const auto& named) {
-      if (!text.empty() || !named.parameter.defined()) return;
+    for (const auto& named : named_parameters(std::as_const(model_))) {
+      if (!text.empty() || !named.parameter.defined()) continue;
       if (!named.value().array().allFinite()) text = concat("; parameter ", named.name, " is not");
-    });
+    }
     for_each_gradient(std::as_const(model_), gradients, [&](const auto& named, const auto& slope) {
       if (text.empty() && !slope.array().allFinite()) {
         text = concat("; the first is that of ", named.name);
