@@ -24,10 +24,15 @@ using tests::message_of;
 std::vector<std::string> saved_names(const std::string& fixture) {
   static const std::map<std::string, std::string> other = {
       // with other prefixes or decoders: a fixture that has the usual ones
-      {"base_with_prefix", "base_pooler"},  {"decoder_names_only", "camembert"},
-      {"module_prefix", "camembert"},       {"no_prefix", "camembert"},
-      {"old_converter", "camembert"},       {"bert/masked_lm_holes_relu", "bert/masked_row"},
+      {"base_with_prefix", "base_pooler"},
+      {"decoder_names_only", "camembert"},
+      {"module_prefix", "camembert"},
+      {"no_prefix", "camembert"},
+      {"old_converter", "camembert"},
+      {"bert/masked_lm_holes_relu", "bert/masked_row"},
       {"bert/no_prefix", "bert/masked_lm"},
+      {"distilbert/masked_lm_holes", "distilbert/masked_row"},
+      {"distilbert/no_prefix", "distilbert/masked_lm"},
   };
   const auto found = other.find(fixture);
   std::vector<std::string> names;
@@ -126,7 +131,9 @@ TEST(ModelFiles, EveryTensorIsNeeded) {
   for (const std::string name :
        {"mlm_gelu", "sequence_single_label", "token_holes", "question_answering", "multiple_choice",
         "causal", "bert/pretraining", "bert/next_sentence", "bert/sequence",
-        "bert/masked_lm_untied", "bert/choice"}) {
+        "bert/masked_lm_untied", "bert/choice", "distilbert/masked_lm",
+        "distilbert/masked_lm_untied", "distilbert/sequence", "distilbert/token",
+        "distilbert/question", "distilbert/choice"}) {
     for (const std::string& tensor : Checkpoint::open(fixture_folder(name)).names()) {
       if (name == "bert/masked_lm_untied" && tensor == "cls.predictions.bias") continue;
       const ChangedFixture changed(name,

@@ -13,6 +13,7 @@
 
 #include "eigenformer/models/bert.hpp"
 #include "eigenformer/models/bert_heads.hpp"
+#include "eigenformer/models/distilbert.hpp"
 #include "eigenformer/models/gpt2.hpp"
 #include "eigenformer/models/roberta.hpp"
 #include "eigenformer/models/roberta_heads.hpp"
@@ -21,10 +22,21 @@ namespace eigenformer {
 
 namespace detail {
 
+/// Throws ConfigError for a model_type that no family has, with those that are supported.
+inline void check_model_type(const Json& json, const std::string& source) {
+  const std::string type = ConfigReader(json, source).text("model_type", "roberta");
+  if (type == GPT2Config::model_type || find_family(type) != nullptr) return;
+  std::string known;
+  for (const EncoderFamily& family : encoder_families) known += concat(family.model_type, ", ");
+  fail<ConfigError>(source, ": 'model_type' is ", type, ", which is not supported; it must be one ",
+                    "of ", known, GPT2Config::model_type);
+}
+
 /// The base model's name in checkpoints, such as "bert", of what a configuration is for. Throws
 /// ConfigError for a type that is unknown.
 inline std::string_view base_of(const Json& json, const std::string& source) {
   if (GPT2Config::describes(json)) return GPT2Model<float>::base;
+  check_model_type(json, source);
   return EncoderConfig::from_json(json, source).family().base;
 }
 
@@ -70,6 +82,7 @@ void with_model_class(const std::string& path, Function&& f) {
         path, GPT2Config::from_json(json, source), GPT2Model<Scalar>::base,
         std::forward<Function>(f));
   }
+  detail::check_model_type(json, source);
   const auto config = EncoderConfig::from_json(json, source);
   detail::with_class_among<
       RobertaModel<Scalar>, RobertaForMaskedLM<Scalar>, RobertaForCausalLM<Scalar>,
@@ -78,7 +91,10 @@ void with_model_class(const std::string& path, Function&& f) {
       BertForPreTraining<Scalar>, BertForMaskedLM<Scalar>, BertLMHeadModel<Scalar>,
       BertForNextSentencePrediction<Scalar>, BertForSequenceClassification<Scalar>,
       BertForTokenClassification<Scalar>, BertForQuestionAnswering<Scalar>,
-      BertForMultipleChoice<Scalar>>(path, config, config.family().base, std::forward<Function>(f));
+      BertForMultipleChoice<Scalar>, DistilBertModel<Scalar>, DistilBertForMaskedLM<Scalar>,
+      DistilBertForSequenceClassification<Scalar>, DistilBertForTokenClassification<Scalar>,
+      DistilBertForQuestionAnswering<Scalar>, DistilBertForMultipleChoice<Scalar>>(
+      path, config, config.family().base, std::forward<Function>(f));
 }
 
 /// Loads the model that `path` asks for and calls f(model) with it. Throws as with_model_class and
@@ -188,10 +204,11 @@ class AutoModelOf {
 
 /// The encoder.
 template <class Scalar>
-using AutoModel = AutoModelOf<RobertaModel<Scalar>, BertModel<Scalar>>;
+using AutoModel = AutoModelOf<RobertaModel<Scalar>, BertModel<Scalar>, DistilBertModel<Scalar>>;
 /// The masked language model.
 template <class Scalar>
-using AutoModelForMaskedLM = AutoModelOf<RobertaForMaskedLM<Scalar>, BertForMaskedLM<Scalar>>;
+using AutoModelForMaskedLM =
+    AutoModelOf<RobertaForMaskedLM<Scalar>, BertForMaskedLM<Scalar>, DistilBertForMaskedLM<Scalar>>;
 /// The language model that predicts the next token.
 template <class Scalar>
 using AutoModelForCausalLM =
@@ -199,14 +216,17 @@ using AutoModelForCausalLM =
 /// Labels of texts.
 template <class Scalar>
 using AutoModelForSequenceClassification =
-    AutoModelOf<RobertaForSequenceClassification<Scalar>, BertForSequenceClassification<Scalar>>;
+    AutoModelOf<RobertaForSequenceClassification<Scalar>, BertForSequenceClassification<Scalar>,
+                DistilBertForSequenceClassification<Scalar>>;
 /// Labels of tokens.
 template <class Scalar>
 using AutoModelForTokenClassification =
-    AutoModelOf<RobertaForTokenClassification<Scalar>, BertForTokenClassification<Scalar>>;
+    AutoModelOf<RobertaForTokenClassification<Scalar>, BertForTokenClassification<Scalar>,
+                DistilBertForTokenClassification<Scalar>>;
 /// Extractive question answering.
 template <class Scalar>
 using AutoModelForQuestionAnswering =
-    AutoModelOf<RobertaForQuestionAnswering<Scalar>, BertForQuestionAnswering<Scalar>>;
+    AutoModelOf<RobertaForQuestionAnswering<Scalar>, BertForQuestionAnswering<Scalar>,
+                DistilBertForQuestionAnswering<Scalar>>;
 
 }  // namespace eigenformer

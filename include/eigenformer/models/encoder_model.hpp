@@ -1,5 +1,5 @@
 // The encoder of BERT's shape that the families share: embeddings, layers, pooler. A family brings
-// embeddings of its own, which say where positions start.
+// embeddings of its own, which say where positions start, and may have other names.
 // Mirrors transformers/models/bert/modeling_bert.py (Devlin et al., arXiv:1810.04805).
 #pragma once
 
@@ -19,23 +19,30 @@
 
 namespace eigenformer {
 
-/// Word, position and type embeddings, added and normalised.
+/// Word, position and, where there are any, type embeddings, added and normalised.
 template <class Scalar>
 class EncoderEmbeddings {
  public:
+  using Layer = EncoderLayer<Scalar>;                    ///< what the encoder's layers are
+  static constexpr bool pools = true;                    ///< whether encoders may have a pooler
+  static constexpr std::string_view layers = "encoder";  ///< what holds them in checkpoints
+
   /// Draws the tables. Throws ConfigError where positions count from padding that is null.
   EncoderEmbeddings(const EncoderConfig& config, const Initializer& init)
       : word_(config.vocab_size, config.hidden_size, config.pad_token_id.value_or(-1), init),
         position_(config.max_position_embeddings, config.hidden_size, config.first_position() - 1,
                   init),
-        type_(config.type_vocab_size, config.hidden_size, -1, init),
         norm_(config.hidden_size, config.layer_norm_eps, init),
         first_position_(config.first_position()),
         most_tokens_(config.max_tokens()),
-        dropout_(config.hidden_dropout_prob) {}
+        dropout_(config.hidden_dropout_prob) {
+    if (config.type_vocab_size > 0) {
+      type_.emplace(config.type_vocab_size, config.hidden_size, -1, init);
+    }
+  }
 
   /// `[tokens, hidden]` of tokens at `positions`. Throws ShapeError for ids, types and texts beyond
-  /// the tables.
+  /// the tables. Types are passed over where the model has none.
   [[nodiscard]] Tensor<Scalar> operator()(Context& cx, const Batch& batch,
                                           std::span<const TokenId> positions) const {
     const auto last = std::max_element(positions.begin(), positions.end());
@@ -43,12 +50,17 @@ class EncoderEmbeddings {
     check<ShapeError>(longest <= most_tokens_, "embeddings: a text of ", longest,
                       " tokens is longer than the ", most_tokens_,
                       " that the model takes; truncate it");
+    if (!type_) {
+      const Tensor<Scalar> sum = embedding_sum<Scalar>(
+          cx, {word_.lookup(cx, batch.ids), position_.lookup(cx, positions)});  // [tokens, hidden]
+      return dropout(cx, norm_(cx, sum), dropout_);
+    }
     const bool untyped = batch.type_ids.empty();
     const Tensor<TokenId> zeros = cx.zeros<TokenId>({untyped ? batch.tokens() : 0});
     const std::span<const TokenId> types =
         untyped ? std::span<const TokenId>(zeros.data(), batch.ids.size()) : batch.type_ids;
     const Tensor<Scalar> sum =
-        embedding_sum<Scalar>(cx, {word_.lookup(cx, batch.ids), type_.lookup(cx, types),
+        embedding_sum<Scalar>(cx, {word_.lookup(cx, batch.ids), type_->lookup(cx, types),
                                    position_.lookup(cx, positions)});  // [tokens, hidden]
     return dropout(cx, norm_(cx, sum), dropout_);
   }
@@ -68,10 +80,14 @@ class EncoderEmbeddings {
     f("LayerNorm", self.norm_);
   }
 
+ protected:
+  /// The position embeddings, `[positions, hidden]`.
+  [[nodiscard]] Parameter<Scalar>& position_table() noexcept { return position_.weight(); }
+
  private:
   Embedding<Scalar> word_;
   Embedding<Scalar> position_;
-  Embedding<Scalar> type_;
+  std::optional<Embedding<Scalar>> type_;
   LayerNorm<Scalar> norm_;
   Index first_position_;
   Index most_tokens_;
@@ -126,8 +142,8 @@ struct EncoderOutput {
   std::vector<AttentionProbabilities<Scalar>> attentions;  ///< `[layer][segment]`: `[heads, n, n]`
 };
 
-/// The layers, one after the other.
-template <class Scalar>
+/// The layers, one after the other; `Layer` is an EncoderLayer.
+template <class Scalar, class Layer = EncoderLayer<Scalar>>
 class EncoderLayers {
  public:
   /// Draws all weights.
@@ -149,7 +165,7 @@ class EncoderLayers {
 
   /// As EncoderModel::pack; the first layer's inputs come from `norm`.
   void pack(ThreadPool& threads, Precision precision, const LayerNorm<Scalar>* norm) {
-    for (EncoderLayer<Scalar>& layer : layer_) {
+    for (Layer& layer : layer_) {
       layer.pack(threads, precision, norm);
       norm = &layer.output_norm();
     }
@@ -165,7 +181,7 @@ class EncoderLayers {
     const bool keeps_states = output != nullptr && options.hidden_states;
     const bool keeps_attentions = output != nullptr && options.attentions;
     if (keeps_states) output->hidden_states.push_back(x);
-    for (const EncoderLayer<Scalar>& layer : layer_) {
+    for (const Layer& layer : layer_) {
       if (rows && &layer == &layer_.back()) return layer(cx, x, sequences, *rows);
       x = layer(cx, x, sequences, keeps_attentions ? &output->attentions.emplace_back() : nullptr);
       if (keeps_states) output->hidden_states.push_back(x);
@@ -177,7 +193,7 @@ class EncoderLayers {
   static void visit(auto& self, auto&& f) { f("layer", self.layer_); }
 
  private:
-  std::vector<EncoderLayer<Scalar>> layer_;
+  std::vector<Layer> layer_;
 };
 
 /// The encoder, with a pooler where there is one. Attention is causal where `is_decoder` is true.
@@ -190,9 +206,10 @@ class EncoderModel {
   static constexpr std::string_view suffix = "Model";  ///< its name without the family's
   /// Its name in the checkpoints of models that have a head on it.
   static constexpr std::string_view base = Embeddings<Scalar>::base;
+  static constexpr bool pools = Embeddings<Scalar>::pools;  ///< whether it may have a pooler
 
   /// A model with fresh weights. Throws ConfigError.
-  explicit EncoderModel(const EncoderConfig& config, bool pooler = true)
+  explicit EncoderModel(const EncoderConfig& config, bool pooler = pools)
       : EncoderModel(config, pooler, Initializer(0, config.initializer_range)) {}
   /// The same with weights from `init`.
   EncoderModel(const EncoderConfig& config, bool pooler, const Initializer& init)
@@ -208,7 +225,8 @@ class EncoderModel {
     if (is_file(path)) return from_packed(open_packed<Scalar>(path, options));
     const auto [config, checkpoint] = open_folder<EncoderConfig>(path, base);
     const CheckpointKeys keys(checkpoint, base);
-    const bool pooler = options.initialize_missing_head || keys.contains("pooler.dense.weight");
+    const bool pooler =
+        pools && (options.initialize_missing_head || keys.contains("pooler.dense.weight"));
     EncoderModel model(config, pooler, Initializer::none());
     model.report_ = load_parameters(model, keys, options, config.initializer_range);
     pack_as_asked(model, options, checkpoint);
@@ -225,7 +243,7 @@ class EncoderModel {
 
   /// How a checkpoint's names and shapes fit the configuration; loads nothing.
   [[nodiscard]] static KeyMatch match(const EncoderConfig& config, const Checkpoint& checkpoint,
-                                      bool pooler = true) {
+                                      bool pooler = pools) {
     const EncoderModel model(config, pooler, Initializer::none());
     return match_keys(model, CheckpointKeys(checkpoint, base));
   }
@@ -282,14 +300,15 @@ class EncoderModel {
   /// The pooler, where there is one.
   [[nodiscard]] const std::optional<Pooler<Scalar>>& pooler() const noexcept { return pooler_; }
   /// Makes a pooler, where there is none.
-  void add_pooler(const Initializer& init) {
+  void add_pooler(const Initializer& init) requires pools {
     if (!pooler_.has_value()) pooler_.emplace(config_, init);
   }
 
-  /// Visits `embeddings`, `encoder` and, where there is one, `pooler`.
+  /// Visits `embeddings`, `encoder` (or what the family calls it) and, where there is one,
+  /// `pooler`.
   static void visit(auto& self, auto&& f) {
     f("embeddings", self.embeddings_);
-    f("encoder", self.encoder_);
+    f(Embeddings<Scalar>::layers, self.encoder_);
     f("pooler", self.pooler_);
   }
 
@@ -304,7 +323,7 @@ class EncoderModel {
     const EncoderConfig config = EncoderConfig::from_packed(file);
     const bool headed = config.architectures != std::vector{config.class_name(suffix)};
     const std::string prefix = headed ? concat(base, ".") : "";
-    const bool pooler = file.contains(prefix + "pooler.dense.weight");
+    const bool pooler = pools && file.contains(prefix + "pooler.dense.weight");
     EncoderModel model(config, pooler, Initializer::none());
     load_packed(model, file, prefix);
     return model;
@@ -319,7 +338,7 @@ class EncoderModel {
 
   EncoderConfig config_;
   Embeddings<Scalar> embeddings_;
-  EncoderLayers<Scalar> encoder_;
+  EncoderLayers<Scalar, typename Embeddings<Scalar>::Layer> encoder_;
   std::optional<Pooler<Scalar>> pooler_;
   LoadReport report_;
 };

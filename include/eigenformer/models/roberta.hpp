@@ -87,6 +87,8 @@ class RobertaPreTrainedModel : public PreTrainedModel<Scalar, RobertaModel<Scala
   static double choice_dropout_prob(const RobertaConfig& config) {
     return config.hidden_dropout_prob;
   }
+  /// Of question answering.
+  static double answer_dropout_prob(const RobertaConfig&) { return 0; }
 };
 
 /// RoBERTa's masked language model.
