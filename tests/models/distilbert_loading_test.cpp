@@ -212,7 +212,7 @@ TEST(OtherFamilies, AreRefusedByName) {
           message_of<ConfigError>(
               [&] { (void)AutoModelForSequenceClassification<float>::from_pretrained(path); })}) {
       expect_parts(message, {path + "/config.json", "'model_type' is " + type, "not supported",
-                             "roberta, xlm-roberta, camembert, bert, distilbert, gpt2"});
+                             "roberta, xlm-roberta, camembert, bert, distilbert, electra, gpt2"});
     }
   }
 }

@@ -176,6 +176,9 @@ def labels_for(cls, config, generator, ids, mask, choices):
         for values in positions.values():
             values[drawn(0, rows, (1,))] = length - 1
         return {f"{name}_positions": values for name, values in positions.items()}
+    if cls.__name__ == "ElectraForPreTraining":
+        labels = drawn(0, 2, (rows, length))
+        return {"labels": labels if mask is None else labels.masked_fill(mask == 0, -100)}
     if cls.__name__.endswith("TokenClassification"):
         labels = drawn(0, config.num_labels, (rows, length))
     else:
@@ -195,6 +198,12 @@ def loss_and_gradients(head, given, labels):
     if head_of(head.__class__) == "CausalLM":  # transformers rounds its logits to float
         loss = torch.nn.functional.cross_entropy(
             answer.logits[:, :-1].flatten(0, 1), labels["labels"][:, 1:].flatten()
+        )
+        assert abs(loss.item() - answer.loss.item()) < 1e-5
+    if head.__class__.__name__ == "ElectraForPreTraining":  # and here its labels
+        counted = labels["labels"] != -100
+        loss = torch.nn.functional.binary_cross_entropy_with_logits(
+            answer.logits[counted], labels["labels"][counted].double()
         )
         assert abs(loss.item() - answer.loss.item()) < 1e-5
     loss.backward()

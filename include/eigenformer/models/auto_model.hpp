@@ -14,6 +14,7 @@
 #include "eigenformer/models/bert.hpp"
 #include "eigenformer/models/bert_heads.hpp"
 #include "eigenformer/models/distilbert.hpp"
+#include "eigenformer/models/electra.hpp"
 #include "eigenformer/models/gpt2.hpp"
 #include "eigenformer/models/roberta.hpp"
 #include "eigenformer/models/roberta_heads.hpp"
@@ -93,7 +94,10 @@ void with_model_class(const std::string& path, Function&& f) {
       BertForTokenClassification<Scalar>, BertForQuestionAnswering<Scalar>,
       BertForMultipleChoice<Scalar>, DistilBertModel<Scalar>, DistilBertForMaskedLM<Scalar>,
       DistilBertForSequenceClassification<Scalar>, DistilBertForTokenClassification<Scalar>,
-      DistilBertForQuestionAnswering<Scalar>, DistilBertForMultipleChoice<Scalar>>(
+      DistilBertForQuestionAnswering<Scalar>, DistilBertForMultipleChoice<Scalar>,
+      ElectraModel<Scalar>, ElectraForPreTraining<Scalar>, ElectraForMaskedLM<Scalar>,
+      ElectraForSequenceClassification<Scalar>, ElectraForTokenClassification<Scalar>,
+      ElectraForQuestionAnswering<Scalar>, ElectraForMultipleChoice<Scalar>>(
       path, config, config.family().base, std::forward<Function>(f));
 }
 
@@ -204,11 +208,12 @@ class AutoModelOf {
 
 /// The encoder.
 template <class Scalar>
-using AutoModel = AutoModelOf<RobertaModel<Scalar>, BertModel<Scalar>, DistilBertModel<Scalar>>;
+using AutoModel = AutoModelOf<RobertaModel<Scalar>, BertModel<Scalar>, DistilBertModel<Scalar>,
+                              ElectraModel<Scalar>>;
 /// The masked language model.
 template <class Scalar>
-using AutoModelForMaskedLM =
-    AutoModelOf<RobertaForMaskedLM<Scalar>, BertForMaskedLM<Scalar>, DistilBertForMaskedLM<Scalar>>;
+using AutoModelForMaskedLM = AutoModelOf<RobertaForMaskedLM<Scalar>, BertForMaskedLM<Scalar>,
+                                         DistilBertForMaskedLM<Scalar>, ElectraForMaskedLM<Scalar>>;
 /// The language model that predicts the next token.
 template <class Scalar>
 using AutoModelForCausalLM =
@@ -217,16 +222,17 @@ using AutoModelForCausalLM =
 template <class Scalar>
 using AutoModelForSequenceClassification =
     AutoModelOf<RobertaForSequenceClassification<Scalar>, BertForSequenceClassification<Scalar>,
-                DistilBertForSequenceClassification<Scalar>>;
+                DistilBertForSequenceClassification<Scalar>,
+                ElectraForSequenceClassification<Scalar>>;
 /// Labels of tokens.
 template <class Scalar>
 using AutoModelForTokenClassification =
     AutoModelOf<RobertaForTokenClassification<Scalar>, BertForTokenClassification<Scalar>,
-                DistilBertForTokenClassification<Scalar>>;
+                DistilBertForTokenClassification<Scalar>, ElectraForTokenClassification<Scalar>>;
 /// Extractive question answering.
 template <class Scalar>
 using AutoModelForQuestionAnswering =
     AutoModelOf<RobertaForQuestionAnswering<Scalar>, BertForQuestionAnswering<Scalar>,
-                DistilBertForQuestionAnswering<Scalar>>;
+                DistilBertForQuestionAnswering<Scalar>, ElectraForQuestionAnswering<Scalar>>;
 
 }  // namespace eigenformer

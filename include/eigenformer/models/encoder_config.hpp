@@ -34,6 +34,9 @@ struct EncoderFamily {
   TokenId pad_token_id;                  ///< of padding
   std::optional<TokenId> bos_token_id;   ///< of the start of a text
   std::optional<TokenId> eos_token_id;   ///< of the end of a text
+  Index hidden_size = 768;               ///< features of a hidden state
+  Index num_attention_heads = 12;        ///< heads
+  Index intermediate_size = 3072;        ///< features inside the feed-forward network
   Index num_hidden_layers = 12;          ///< layers
   Index type_vocab_size = 2;             ///< types of tokens; 0: there are none
   std::span<const ConfigKey> keys = {};  ///< that have other names than BERT's
@@ -58,9 +61,14 @@ inline constexpr ConfigKey distilbert_keys[] = {
     {"use_cache", ""},
 };
 
-/// Those that no other family has.
+/// Keys that DistilBERT alone has.
 inline constexpr std::string_view distilbert_own_keys[] = {"qa_dropout", "seq_classif_dropout",
                                                            "sinusoidal_pos_embds"};
+
+/// Keys that ELECTRA alone has.
+inline constexpr std::string_view electra_own_keys[] = {
+    "embedding_size",        "summary_type",         "summary_use_proj",      "summary_activation",
+    "summary_first_dropout", "summary_last_dropout", "summary_proj_to_labels"};
 
 /// The families that are known.
 inline constexpr EncoderFamily encoder_families[] = {
@@ -68,8 +76,30 @@ inline constexpr EncoderFamily encoder_families[] = {
     {"xlm-roberta", "XLMRoberta", "roberta", true, 30522, 1, 0, 2},
     {"camembert", "Camembert", "roberta", true, 30522, 1, 0, 2},
     {"bert", "Bert", "bert", false, 30522, 0, std::nullopt, std::nullopt},
-    {"distilbert", "DistilBert", "distilbert", false, 30522, 0, std::nullopt, std::nullopt, 6, 0,
-     distilbert_keys, distilbert_own_keys},
+    {.model_type = "distilbert",
+     .classes = "DistilBert",
+     .base = "distilbert",
+     .positions_after_padding = false,
+     .vocab_size = 30522,
+     .pad_token_id = 0,
+     .bos_token_id = std::nullopt,
+     .eos_token_id = std::nullopt,
+     .num_hidden_layers = 6,
+     .type_vocab_size = 0,
+     .keys = distilbert_keys,
+     .own_keys = distilbert_own_keys},
+    {.model_type = "electra",
+     .classes = "Electra",
+     .base = "electra",
+     .positions_after_padding = false,
+     .vocab_size = 30522,
+     .pad_token_id = 0,
+     .bos_token_id = std::nullopt,
+     .eos_token_id = std::nullopt,
+     .hidden_size = 256,
+     .num_attention_heads = 4,
+     .intermediate_size = 1024,
+     .own_keys = electra_own_keys},
 };
 
 /// The family of that model_type, or null.
@@ -149,7 +179,10 @@ struct EncoderConfig {
     config.vocab_size = family.vocab_size;
     config.pad_token_id = family.pad_token_id;
     config.bos_token_id = family.bos_token_id;
+    config.hidden_size = family.hidden_size;
     config.num_hidden_layers = family.num_hidden_layers;
+    config.num_attention_heads = family.num_attention_heads;
+    config.intermediate_size = family.intermediate_size;
     config.type_vocab_size = family.type_vocab_size;
     config.eos_token_id.clear();
     if (family.eos_token_id.has_value()) config.eos_token_id = {*family.eos_token_id};

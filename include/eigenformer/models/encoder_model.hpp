@@ -29,15 +29,17 @@ class EncoderEmbeddings {
 
   /// Draws the tables. Throws ConfigError where positions count from padding that is null.
   EncoderEmbeddings(const EncoderConfig& config, const Initializer& init)
-      : word_(config.vocab_size, config.hidden_size, config.pad_token_id.value_or(-1), init),
-        position_(config.max_position_embeddings, config.hidden_size, config.first_position() - 1,
-                  init),
-        norm_(config.hidden_size, config.layer_norm_eps, init),
+      : EncoderEmbeddings(config, config.hidden_size, init) {}
+  /// The same with vectors of `size` numbers, which an encoder of another size projects.
+  EncoderEmbeddings(const EncoderConfig& config, Index size, const Initializer& init)
+      : word_(config.vocab_size, size, config.pad_token_id.value_or(-1), init),
+        position_(config.max_position_embeddings, size, config.first_position() - 1, init),
+        norm_(size, config.layer_norm_eps, init),
         first_position_(config.first_position()),
         most_tokens_(config.max_tokens()),
         dropout_(config.hidden_dropout_prob) {
     if (config.type_vocab_size > 0) {
-      type_.emplace(config.type_vocab_size, config.hidden_size, -1, init);
+      type_.emplace(config.type_vocab_size, size, -1, init);
     }
   }
 
@@ -67,7 +69,7 @@ class EncoderEmbeddings {
 
   /// The norm that the outputs come from.
   [[nodiscard]] const LayerNorm<Scalar>& norm() const noexcept { return norm_; }
-  /// The word embeddings, `[vocab, hidden]`.
+  /// The word embeddings, `[vocab, size]`.
   [[nodiscard]] const Embedding<Scalar>& word() const noexcept { return word_; }
   /// The same, to change them.
   [[nodiscard]] Embedding<Scalar>& word() noexcept { return word_; }
@@ -214,6 +216,8 @@ class EncoderModel {
   /// The same with weights from `init`.
   EncoderModel(const EncoderConfig& config, bool pooler, const Initializer& init)
       : config_(valid(config)), embeddings_(config, init), encoder_(config, init) {
+    const Index size = embedding_size();
+    if (size != config.hidden_size) embeddings_project_.emplace(size, config.hidden_size, init);
     if (pooler) pooler_.emplace(config, init);
   }
 
@@ -237,7 +241,8 @@ class EncoderModel {
   /// saving and changing them are errors from now on. Throws ConfigError for a reduced precision of
   /// another scalar than float.
   void pack(ThreadPool& threads, Precision precision) {
-    encoder_.pack(threads, precision, &embeddings_.norm());
+    if (embeddings_project_) embeddings_project_->pack(threads, precision, &embeddings_.norm());
+    encoder_.pack(threads, precision, embeddings_project_ ? nullptr : &embeddings_.norm());
     if (pooler_.has_value()) pooler_->pack(threads, precision);
   }
 
@@ -291,7 +296,9 @@ class EncoderModel {
   [[nodiscard]] const EncoderConfig& config() const noexcept { return config_; }
   /// What from_pretrained() found missing or unexpected; empty otherwise.
   [[nodiscard]] const LoadReport& load_report() const noexcept { return report_; }
-  /// The word embeddings, `[vocab, hidden]`.
+  /// The size of an embedding: `hidden`, or the other one that the encoder projects to it.
+  [[nodiscard]] Index embedding_size() const { return word_embeddings().weight().shape()[1]; }
+  /// The word embeddings, `[vocab, embedding size]`.
   [[nodiscard]] const Embedding<Scalar>& word_embeddings() const noexcept {
     return embeddings_.word();
   }
@@ -304,10 +311,11 @@ class EncoderModel {
     if (!pooler_.has_value()) pooler_.emplace(config_, init);
   }
 
-  /// Visits `embeddings`, `encoder` (or what the family calls it) and, where there is one,
-  /// `pooler`.
+  /// Visits `embeddings`, `encoder` (or what the family calls it) and, where there are any,
+  /// `embeddings_project` and `pooler`.
   static void visit(auto& self, auto&& f) {
     f("embeddings", self.embeddings_);
+    f("embeddings_project", self.embeddings_project_);
     f(Embeddings<Scalar>::layers, self.encoder_);
     f("pooler", self.pooler_);
   }
@@ -333,11 +341,14 @@ class EncoderModel {
                         EncoderOutput<Scalar>* output,
                         std::optional<std::span<const Index>> rows = {}) const {
     batch.validate();
-    return encoder_(cx, embeddings_(cx, batch), batch, options, output, rows);
+    Tensor<Scalar> x = embeddings_(cx, batch);  // [tokens, embedding size]
+    if (embeddings_project_) x = (*embeddings_project_)(cx, x);
+    return encoder_(cx, std::move(x), batch, options, output, rows);
   }
 
   EncoderConfig config_;
   Embeddings<Scalar> embeddings_;
+  std::optional<Linear<Scalar>> embeddings_project_;  // [hidden, embedding size]; none: they agree
   EncoderLayers<Scalar, typename Embeddings<Scalar>::Layer> encoder_;
   std::optional<Pooler<Scalar>> pooler_;
   LoadReport report_;

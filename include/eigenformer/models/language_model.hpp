@@ -77,7 +77,7 @@ class LanguageModel : public PreTrained<Scalar, Model> {
   /// Hidden states `[rows, hidden]` to logits `[rows, vocab]`.
   [[nodiscard]] Tensor<Scalar> head(Context& cx, const Tensor<Scalar>& hidden) const {
     const Activation activation = Base::lm_head.activation.value_or(this->config().hidden_act);
-    const Tensor<Scalar> transformed = norm_(cx, dense_(cx, hidden, activation));  // [rows, hidden]
+    const Tensor<Scalar> transformed = norm_(cx, dense_(cx, hidden, activation));  // [rows, size]
     const Parameter<Scalar>& weight =
         decoder_weight_ ? *decoder_weight_ : base_model_.word_embeddings().weight();
     const Parameter<Scalar>& bias = decoder_bias_ ? *decoder_bias_ : *bias_;
@@ -103,11 +103,11 @@ class LanguageModel : public PreTrained<Scalar, Model> {
   /// The same with or without a pooler.
   LanguageModel(const EncoderConfig& config, bool pooler, const Initializer& init)
       : Base(config, pooler, init),
-        dense_(config.hidden_size, config.hidden_size, init),
-        norm_(config.hidden_size, config.layer_norm_eps, init),
+        dense_(config.hidden_size, base_model_.embedding_size(), init),
+        norm_(base_model_.embedding_size(), config.layer_norm_eps, init),
         bias_(init.constant<Scalar>({config.vocab_size}, 0)) {
     if (!config.tie_word_embeddings) {
-      decoder_weight_ = init.normal<Scalar>({config.vocab_size, config.hidden_size});
+      decoder_weight_ = init.normal<Scalar>({config.vocab_size, base_model_.embedding_size()});
       if (two_biases()) decoder_bias_ = init.constant<Scalar>({config.vocab_size}, 0);
     }
   }
@@ -144,7 +144,7 @@ class LanguageModel : public PreTrained<Scalar, Model> {
     Model model(config, Initializer::none());
     if (config.tie_word_embeddings) {
       if (keys.contains(Base::lm_head.decoder_weight)) {
-        model.decoder_weight_.emplace(Shape{config.vocab_size, config.hidden_size});
+        model.decoder_weight_.emplace(Shape{config.vocab_size, model.base_model_.embedding_size()});
       }
       if (two_biases() && keys.contains(Base::lm_head.decoder_bias)) {
         model.decoder_bias_.emplace(Shape{config.vocab_size});
@@ -173,7 +173,7 @@ class LanguageModel : public PreTrained<Scalar, Model> {
   Linear<Scalar> dense_;
   LayerNorm<Scalar> norm_;
   std::optional<Parameter<Scalar>> bias_;            // [vocab]; not used by an untied decoder
-  std::optional<Parameter<Scalar>> decoder_weight_;  // [vocab, hidden]; none: tied
+  std::optional<Parameter<Scalar>> decoder_weight_;  // [vocab, size]; none: tied
   std::optional<Parameter<Scalar>> decoder_bias_;    // [vocab]; none: tied
 };
 

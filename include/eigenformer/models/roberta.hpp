@@ -77,6 +77,8 @@ class RobertaPreTrainedModel : public PreTrainedModel<Scalar, RobertaModel<Scala
                                                 .decoder_bias = "lm_head.decoder.bias",
                                                 .activation = Activation::gelu};
 
+  static constexpr Activation classifier_activation = Activation::tanh;  ///< of texts' labels
+
   /// The encoder below the head.
   [[nodiscard]] const RobertaModel<Scalar>& roberta() const noexcept { return this->base_model(); }
 

@@ -59,6 +59,43 @@ class SequenceClassificationModel : public PreTrained<Scalar, Model> {
   }
 };
 
+/// Labels or scores of whole texts, `[segments, labels]`:
+/// out_proj(dropout(activation(dense(dropout(h))))) of each text's first token. The family's
+/// PreTrainedModel says with which activation, classifier_activation.
+template <class Scalar, template <class, class> class PreTrained>
+class ForSequenceClassification
+    : public SequenceClassificationModel<Scalar, PreTrained,
+                                         ForSequenceClassification<Scalar, PreTrained>> {
+  using Base = SequenceClassificationModel<Scalar, PreTrained, ForSequenceClassification>;
+
+ public:
+  /// A model with fresh weights. Throws ConfigError.
+  explicit ForSequenceClassification(const EncoderConfig& config)
+      : ForSequenceClassification(config, Initializer(0, config.initializer_range)) {}
+  /// The same with weights from `init`.
+  ForSequenceClassification(const EncoderConfig& config, const Initializer& init)
+      : Base(config, /*pooler=*/false, init),
+        dense_(config.hidden_size, config.hidden_size, init),
+        out_proj_(config.hidden_size, config.labels(), init) {}
+
+  /// Hidden states of first tokens, `[segments, hidden]`, to `[segments, labels]`.
+  [[nodiscard]] Tensor<Scalar> head(Context& cx, const Tensor<Scalar>& first) const {
+    const double p = this->config().classifier_dropout_prob();
+    const Tensor<Scalar> x = dense_(cx, dropout(cx, first, p), Base::classifier_activation);
+    return out_proj_(cx, dropout(cx, x, p));
+  }
+
+  /// Visits `classifier.dense` and `classifier.out_proj`.
+  static void visit_head(auto& self, auto&& f) {
+    f("classifier.dense", self.dense_);
+    f("classifier.out_proj", self.out_proj_);
+  }
+
+ private:
+  Linear<Scalar> dense_;
+  Linear<Scalar> out_proj_;
+};
+
 /// Labels of tokens, such as the kinds of names, `[tokens, labels]`: linear(dropout(h)).
 template <class Scalar, template <class, class> class PreTrained>
 class ForTokenClassification
