@@ -24,10 +24,17 @@ using tests::message_of;
 std::vector<std::string> saved_names(const std::string& fixture) {
   static const std::map<std::string, std::string> other = {
       // with other prefixes or decoders: a fixture that has the usual ones
-      {"base_with_prefix", "base_pooler"},  {"decoder_names_only", "camembert"},
-      {"module_prefix", "camembert"},       {"no_prefix", "camembert"},
-      {"old_converter", "camembert"},       {"bert/masked_lm_holes_relu", "bert/masked_row"},
+      {"base_with_prefix", "base_pooler"},
+      {"decoder_names_only", "camembert"},
+      {"module_prefix", "camembert"},
+      {"no_prefix", "camembert"},
+      {"old_converter", "camembert"},
+      {"bert/masked_lm_holes_relu", "bert/masked_row"},
       {"bert/no_prefix", "bert/masked_lm"},
+      {"distilbert/masked_lm_holes", "distilbert/masked_row"},
+      {"distilbert/no_prefix", "distilbert/masked_lm"},
+      {"electra/masked_lm_holes", "electra/masked_row"},
+      {"electra/no_prefix", "electra/masked_lm"},
   };
   const auto found = other.find(fixture);
   std::vector<std::string> names;
@@ -123,10 +130,28 @@ INSTANTIATE_TEST_SUITE_P(Fixtures, FilesParity, ::testing::ValuesIn(all_fixture_
 
 /// Every tensor of the file, left out on its own, is missed by name.
 TEST(ModelFiles, EveryTensorIsNeeded) {
-  for (const std::string name :
-       {"mlm_gelu", "sequence_single_label", "token_holes", "question_answering", "multiple_choice",
-        "causal", "bert/pretraining", "bert/next_sentence", "bert/sequence",
-        "bert/masked_lm_untied", "bert/choice"}) {
+  for (const std::string name : {"mlm_gelu",
+                                 "sequence_single_label",
+                                 "token_holes",
+                                 "question_answering",
+                                 "multiple_choice",
+                                 "causal",
+                                 "bert/pretraining",
+                                 "bert/next_sentence",
+                                 "bert/sequence",
+                                 "bert/masked_lm_untied",
+                                 "bert/choice",
+                                 "distilbert/masked_lm",
+                                 "distilbert/masked_lm_untied",
+                                 "distilbert/sequence",
+                                 "distilbert/token",
+                                 "distilbert/question",
+                                 "distilbert/choice",
+                                 "electra/masked_lm",
+                                 "electra/masked_lm_untied",
+                                 "electra/pretraining",
+                                 "electra/sequence",
+                                 "electra/choice"}) {
     for (const std::string& tensor : Checkpoint::open(fixture_folder(name)).names()) {
       if (name == "bert/masked_lm_untied" && tensor == "cls.predictions.bias") continue;
       const ChangedFixture changed(name,

@@ -48,8 +48,10 @@ inline std::vector<std::string> fixture_names(const std::string& folder = "") {
 /// The names of the fixtures of every family.
 inline std::vector<std::string> all_fixture_names() {
   std::vector<std::string> names = fixture_names();
-  const std::vector<std::string> bert = fixture_names("bert/");
-  names.insert(names.end(), bert.begin(), bert.end());
+  for (const char* family : {"bert/", "distilbert/", "electra/"}) {
+    const std::vector<std::string> more = fixture_names(family);
+    names.insert(names.end(), more.begin(), more.end());
+  }
   return names;
 }
 

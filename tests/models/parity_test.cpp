@@ -265,8 +265,8 @@ TEST(ParityFixtures, EachClassIsThere) {
     classes.insert(fixture.note("class"));
     if (fixture.has("loss")) losses.insert(fixture.note("class"));
   }
-  EXPECT_EQ(classes.size(), 25u);
-  EXPECT_EQ(losses.size(), 18u);
+  EXPECT_EQ(classes.size(), 38u);
+  EXPECT_EQ(losses.size(), 29u);
 }
 
 }  // namespace parity_test

@@ -72,7 +72,7 @@ def randomize(model, generator):
                 p.copy_(0.3 * noise)
             elif "embeddings" in name:
                 p.copy_(noise)
-            elif ".self." in name:
+            elif ".self." in name or "_lin." in name:
                 p.copy_(noise * (2 / p.shape[1]) ** 0.5)
             else:
                 p.copy_(noise / p.shape[1] ** 0.5)
@@ -176,6 +176,9 @@ def labels_for(cls, config, generator, ids, mask, choices):
         for values in positions.values():
             values[drawn(0, rows, (1,))] = length - 1
         return {f"{name}_positions": values for name, values in positions.items()}
+    if cls.__name__ == "ElectraForPreTraining":
+        labels = drawn(0, 2, (rows, length))
+        return {"labels": labels if mask is None else labels.masked_fill(mask == 0, -100)}
     if cls.__name__.endswith("TokenClassification"):
         labels = drawn(0, config.num_labels, (rows, length))
     else:
@@ -197,10 +200,16 @@ def loss_and_gradients(head, given, labels):
             answer.logits[:, :-1].flatten(0, 1), labels["labels"][:, 1:].flatten()
         )
         assert abs(loss.item() - answer.loss.item()) < 1e-5
+    if head.__class__.__name__ == "ElectraForPreTraining":  # and here its labels
+        counted = labels["labels"] != -100
+        loss = torch.nn.functional.binary_cross_entropy_with_logits(
+            answer.logits[counted], labels["labels"][counted].double()
+        )
+        assert abs(loss.item() - answer.loss.item()) < 1e-5
     loss.backward()
     result = {"loss": loss.detach()}
     for name, parameter in head.named_parameters(remove_duplicate=False):
-        tied = head.config.tie_word_embeddings and ".decoder." in name
+        tied = head.config.tie_word_embeddings and name in (head._tied_weights_keys or {})
         if parameter.grad is not None and not tied:
             result[f"gradients.{name}"] = parameter.grad
     return result
@@ -239,7 +248,7 @@ def random_case(draw, classes):
             if density is None
             else (torch.rand(rows, length, generator=g) < density).to(torch.uint8)
         )
-        if mask is not None and c.is_decoder:
+        if mask is not None and getattr(c, "is_decoder", False):
             # A decoder's token that sees none attends to the whole row, padding at its end too,
             # which a packed batch does not have.
             mask[mask[:, 0] == 0, -1] = 1
@@ -274,10 +283,11 @@ def load(cls, folder):
     return model, sorted(report["missing_keys"]), sorted(report["unexpected_keys"])
 
 
-def make(name, case, out):
+def make(name, case, out, own_values=lambda values: values):
+    """`own_values` gives a family's values of its configuration for those named as BERT's."""
     cls, different, inputs, options = case
     generator = torch.Generator().manual_seed(zlib.crc32(name.encode()))
-    config = cls.config_class(**{**SMALL, **different})
+    config = cls.config_class(**own_values({**SMALL, **different}))
     arguments = {} if options.get("pooler", True) else {"add_pooling_layer": False}
     model = cls(config, **arguments).double()
     randomize(model, generator)
@@ -317,7 +327,8 @@ def make(name, case, out):
     ids, mask, type_ids = (*made, None)[:3]
     given = {"input_ids": ids, "attention_mask": mask, "token_type_ids": type_ids}
     expected = {key: value for key, value in given.items() if value is not None}
-    if family != "Bert":
+    given = expected.copy()
+    if hasattr(base.embeddings, "create_position_ids_from_input_ids"):
         expected["position_ids"] = base.embeddings.create_position_ids_from_input_ids(
             ids, config.pad_token_id
         )
@@ -333,7 +344,7 @@ def make(name, case, out):
     ), name
     expected |= {f"hidden_states.{i}": state for i, state in enumerate(states)}
     expected |= {f"attentions.{i}": weights for i, weights in enumerate(result.attentions)}
-    if not any("pooler" in key for key in base_missing):
+    if "pooler_output" in result and not any("pooler" in key for key in base_missing):
         expected["pooler_output"] = result.pooler_output
     about = {
         "class": cls.__name__,
@@ -346,8 +357,7 @@ def make(name, case, out):
         if choices:
             about["choices"] = str(choices)
             given = {
-                key: value if value is None else value.view(-1, choices, value.shape[1])
-                for key, value in given.items()
+                key: value.view(-1, choices, value.shape[1]) for key, value in given.items()
             }
         with torch.no_grad():
             answer = head(**given, output_hidden_states=True)
@@ -362,7 +372,8 @@ def make(name, case, out):
             assert not unexpected, (name, unexpected)
         assert not missing, (name, missing)
         # The gradient of transformers for a token that may see none is not 0.
-        seen = mask is None or bool((mask[:, 0] if config.is_decoder else mask.amax(1)).all())
+        causal = getattr(config, "is_decoder", False)
+        seen = mask is None or bool((mask[:, 0] if causal else mask.amax(1)).all())
         if seen and options.get("loss", head_of(cls) != "MaskedLM"):
             labels = labels_for(cls, config, generator, ids, mask, choices)
             if "labels" not in labels or bool((labels["labels"] != -100).any()):

@@ -14,6 +14,8 @@
 
 #include "eigenformer/models/bert.hpp"
 #include "eigenformer/models/bert_heads.hpp"
+#include "eigenformer/models/distilbert.hpp"
+#include "eigenformer/models/electra.hpp"
 #include "eigenformer/models/gpt2.hpp"
 #include "eigenformer/models/roberta.hpp"
 #include "eigenformer/models/roberta_heads.hpp"
@@ -22,10 +24,21 @@ namespace eigenformer {
 
 namespace detail {
 
+/// Throws ConfigError for a model_type that no family has, with those that are supported.
+inline void check_model_type(const Json& json, const std::string& source) {
+  const std::string type = ConfigReader(json, source).text("model_type", "roberta");
+  if (type == GPT2Config::model_type || find_family(type) != nullptr) return;
+  std::string known;
+  for (const EncoderFamily& family : encoder_families) known += concat(family.model_type, ", ");
+  fail<ConfigError>(source, ": 'model_type' is ", type, ", which is not supported; it must be one ",
+                    "of ", known, GPT2Config::model_type);
+}
+
 /// The base model's name in checkpoints, such as "bert", of what a configuration is for. Throws
 /// ConfigError for a type that is unknown.
 inline std::string_view base_of(const Json& json, const std::string& source) {
   if (GPT2Config::describes(json)) return GPT2Model<float>::base;
+  check_model_type(json, source);
   return EncoderConfig::from_json(json, source).family().base;
 }
 
@@ -88,6 +101,7 @@ void with_model_class(const std::string& path, Function&& f) {
     return detail::with_class_among<GPT2Model<Scalar>, GPT2LMHeadModel<Scalar>>(
         path, GPT2Config::from_json(json, source), GPT2Model<Scalar>::base, f);
   }
+  detail::check_model_type(json, source);
   const auto config = EncoderConfig::from_json(json, source);
   detail::with_class_among<
       RobertaModel<Scalar>, RobertaForMaskedLM<Scalar>, RobertaForCausalLM<Scalar>,
@@ -96,7 +110,13 @@ void with_model_class(const std::string& path, Function&& f) {
       BertForPreTraining<Scalar>, BertForMaskedLM<Scalar>, BertLMHeadModel<Scalar>,
       BertForNextSentencePrediction<Scalar>, BertForSequenceClassification<Scalar>,
       BertForTokenClassification<Scalar>, BertForQuestionAnswering<Scalar>,
-      BertForMultipleChoice<Scalar>>(path, config, config.family().base, f);
+      BertForMultipleChoice<Scalar>, DistilBertModel<Scalar>, DistilBertForMaskedLM<Scalar>,
+      DistilBertForSequenceClassification<Scalar>, DistilBertForTokenClassification<Scalar>,
+      DistilBertForQuestionAnswering<Scalar>, DistilBertForMultipleChoice<Scalar>,
+      ElectraModel<Scalar>, ElectraForPreTraining<Scalar>, ElectraForMaskedLM<Scalar>,
+      ElectraForSequenceClassification<Scalar>, ElectraForTokenClassification<Scalar>,
+      ElectraForQuestionAnswering<Scalar>, ElectraForMultipleChoice<Scalar>>(
+      path, config, config.family().base, f);
 }
 
 /// Loads the model that `path` asks for and calls f(model) with it. Throws as with_model_class and
@@ -208,10 +228,12 @@ class AutoModelOf {
 
 /// The encoder.
 template <class Scalar>
-using AutoModel = AutoModelOf<RobertaModel<Scalar>, BertModel<Scalar>>;
+using AutoModel = AutoModelOf<RobertaModel<Scalar>, BertModel<Scalar>, DistilBertModel<Scalar>,
+                              ElectraModel<Scalar>>;
 /// The masked language model.
 template <class Scalar>
-using AutoModelForMaskedLM = AutoModelOf<RobertaForMaskedLM<Scalar>, BertForMaskedLM<Scalar>>;
+using AutoModelForMaskedLM = AutoModelOf<RobertaForMaskedLM<Scalar>, BertForMaskedLM<Scalar>,
+                                         DistilBertForMaskedLM<Scalar>, ElectraForMaskedLM<Scalar>>;
 /// The language model that predicts the next token.
 template <class Scalar>
 using AutoModelForCausalLM =
@@ -219,14 +241,18 @@ using AutoModelForCausalLM =
 /// Labels of texts.
 template <class Scalar>
 using AutoModelForSequenceClassification =
-    AutoModelOf<RobertaForSequenceClassification<Scalar>, BertForSequenceClassification<Scalar>>;
+    AutoModelOf<RobertaForSequenceClassification<Scalar>, BertForSequenceClassification<Scalar>,
+                DistilBertForSequenceClassification<Scalar>,
+                ElectraForSequenceClassification<Scalar>>;
 /// Labels of tokens.
 template <class Scalar>
 using AutoModelForTokenClassification =
-    AutoModelOf<RobertaForTokenClassification<Scalar>, BertForTokenClassification<Scalar>>;
+    AutoModelOf<RobertaForTokenClassification<Scalar>, BertForTokenClassification<Scalar>,
+                DistilBertForTokenClassification<Scalar>, ElectraForTokenClassification<Scalar>>;
 /// Extractive question answering.
 template <class Scalar>
 using AutoModelForQuestionAnswering =
-    AutoModelOf<RobertaForQuestionAnswering<Scalar>, BertForQuestionAnswering<Scalar>>;
+    AutoModelOf<RobertaForQuestionAnswering<Scalar>, BertForQuestionAnswering<Scalar>,
+                DistilBertForQuestionAnswering<Scalar>, ElectraForQuestionAnswering<Scalar>>;
 
 }  // namespace eigenformer

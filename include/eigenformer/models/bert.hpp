@@ -58,6 +58,8 @@ class BertPreTrainedModel : public PreTrainedModel<Scalar, BertModel<Scalar>, Mo
   static double choice_dropout_prob(const EncoderConfig& config) {
     return config.classifier_dropout_prob();
   }
+  /// Of question answering.
+  static double answer_dropout_prob(const EncoderConfig&) { return 0; }
 };
 
 /// BERT's masked language model.

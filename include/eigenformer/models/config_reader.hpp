@@ -7,6 +7,7 @@
 #include <limits>
 #include <optional>
 #include <set>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -29,12 +30,29 @@ namespace eigenformer {
   return {std::move(json), std::move(file)};
 }
 
+/// What a family calls a key, as transformers' attribute_map.
+struct ConfigKey {
+  std::string_view name;          ///< that other families have, such as "hidden_size"
+  std::string_view own;           ///< the family's, such as "dim"; empty: it has no such key
+  bool reads_both_names = false;  ///< a file may have the other name too
+};
+
+/// What a family with those `keys` calls the key `name`: itself, if it is not among them.
+[[nodiscard]] constexpr std::string_view own_key(std::span<const ConfigKey> keys,
+                                                 std::string_view name) noexcept {
+  for (const ConfigKey& key : keys) {
+    if (key.name == name) return key.own;
+  }
+  return name;
+}
+
 /// Reads one JSON object; `source` names it in errors. A key that is absent gives the default.
 class ConfigReader {
  public:
-  /// Keeps references: `json` and `source` must outlive the reader. Throws ConfigError unless
-  /// `json` is an object.
-  ConfigReader(const Json& json, const std::string& source) : json_(json), source_(source) {
+  /// Keeps references: `json`, `source` and `keys`, the names of a family's own, must outlive the
+  /// reader. Throws ConfigError unless `json` is an object.
+  ConfigReader(const Json& json, const std::string& source, std::span<const ConfigKey> keys = {})
+      : json_(json), source_(source), keys_(keys) {
     check<ConfigError>(json.is_object(), source, ": a configuration is a JSON object, not ",
                        std::string_view(json.type_name()));
   }
@@ -154,12 +172,23 @@ class ConfigReader {
                                       std::string_view allowed) const {
     std::string shown = value.dump(-1, ' ', false, Json::error_handler_t::replace);
     if (shown.size() > 80) shown = shown.substr(0, 77) + "...";
-    fail<ConfigError>(source_, ": '", key, "' is ", shown, "; it must be ", allowed);
+    fail<ConfigError>(source_, ": '", own_key(keys_, key), "' is ", shown, "; it must be ",
+                      allowed);
   }
 
  private:
-  const Json* find(const char* key) {
-    asked_.insert(key);
+  const Json* find(std::string_view name) {
+    for (const ConfigKey& key : keys_) {
+      if (key.name != name) continue;
+      const Json* const general = key.reads_both_names ? value_of(name) : nullptr;
+      const Json* const own = key.own.empty() ? nullptr : value_of(key.own);
+      return own != nullptr ? own : general;
+    }
+    return value_of(name);
+  }
+
+  const Json* value_of(std::string_view key) {
+    asked_.emplace(key);
     const auto found = json_.find(key);
     return found == json_.end() ? nullptr : &*found;
   }
@@ -181,6 +210,7 @@ class ConfigReader {
 
   const Json& json_;
   const std::string& source_;
+  std::span<const ConfigKey> keys_;
   std::set<std::string, std::less<>> asked_;
 };
 

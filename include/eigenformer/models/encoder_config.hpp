@@ -1,13 +1,14 @@
-// EncoderConfig: what config.json says about a model of BERT's shape, under its own key names. The
-// families (RoBERTa, XLM-RoBERTa, CamemBERT, BERT) share the keys and differ in what a missing one
-// means: the class default of Hugging Face transformers 5. Keys that the models do not know are
-// kept and written back.
+// EncoderConfig: what config.json says about a model of BERT's shape, under BERT's key names. The
+// families share the members and differ in what they call some of them in files, and in what a
+// missing key means: the class default of Hugging Face transformers 5. Keys that the models do not
+// know are kept and written back.
 #pragma once
 
 #include <algorithm>
 #include <cmath>
 #include <map>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -25,15 +26,49 @@ namespace eigenformer {
 
 /// What configurations differ in by their model_type.
 struct EncoderFamily {
-  std::string_view model_type;          ///< as config.json has it
-  std::string_view classes;             ///< what the names of transformers' classes begin with
-  std::string_view base;                ///< the base model's name in checkpoints
-  bool positions_after_padding;         ///< count from the padding id, see first_position()
-  Index vocab_size;                     ///< where the key is missing, as those below
-  TokenId pad_token_id;                 ///< of padding
-  std::optional<TokenId> bos_token_id;  ///< of the start of a text
-  std::optional<TokenId> eos_token_id;  ///< of the end of a text
+  std::string_view model_type;           ///< as config.json has it
+  std::string_view classes;              ///< what the names of transformers' classes begin with
+  std::string_view base;                 ///< the base model's name in checkpoints
+  bool positions_after_padding;          ///< count from the padding id, see first_position()
+  Index vocab_size;                      ///< where the key is missing, as those below
+  TokenId pad_token_id;                  ///< of padding
+  std::optional<TokenId> bos_token_id;   ///< of the start of a text
+  std::optional<TokenId> eos_token_id;   ///< of the end of a text
+  Index hidden_size = 768;               ///< features of a hidden state
+  Index num_attention_heads = 12;        ///< heads
+  Index intermediate_size = 3072;        ///< features inside the feed-forward network
+  Index num_hidden_layers = 12;          ///< layers
+  Index type_vocab_size = 2;             ///< types of tokens; 0: there are none
+  std::span<const ConfigKey> keys = {};  ///< that have other names than BERT's
+  std::span<const std::string_view> own_keys = {};  ///< that its models read from `extra`
 };
+
+/// DistilBERT's keys: no types of tokens, one epsilon for all, attention that is never causal.
+inline constexpr ConfigKey distilbert_keys[] = {
+    {"hidden_size", "dim", true},
+    {"num_hidden_layers", "n_layers", true},
+    {"num_attention_heads", "n_heads", true},
+    {"intermediate_size", "hidden_dim"},
+    {"hidden_act", "activation"},
+    {"hidden_dropout_prob", "dropout"},
+    {"attention_probs_dropout_prob", "attention_dropout"},
+    {"type_vocab_size", ""},
+    {"layer_norm_eps", ""},
+    {"classifier_dropout", ""},
+    {"position_embedding_type", ""},
+    {"is_decoder", ""},
+    {"add_cross_attention", ""},
+    {"use_cache", ""},
+};
+
+/// Keys that DistilBERT alone has.
+inline constexpr std::string_view distilbert_own_keys[] = {"qa_dropout", "seq_classif_dropout",
+                                                           "sinusoidal_pos_embds"};
+
+/// Keys that ELECTRA alone has.
+inline constexpr std::string_view electra_own_keys[] = {
+    "embedding_size",        "summary_type",         "summary_use_proj",      "summary_activation",
+    "summary_first_dropout", "summary_last_dropout", "summary_proj_to_labels"};
 
 /// The families that are known.
 inline constexpr EncoderFamily encoder_families[] = {
@@ -41,6 +76,30 @@ inline constexpr EncoderFamily encoder_families[] = {
     {"xlm-roberta", "XLMRoberta", "roberta", true, 30522, 1, 0, 2},
     {"camembert", "Camembert", "roberta", true, 30522, 1, 0, 2},
     {"bert", "Bert", "bert", false, 30522, 0, std::nullopt, std::nullopt},
+    {.model_type = "distilbert",
+     .classes = "DistilBert",
+     .base = "distilbert",
+     .positions_after_padding = false,
+     .vocab_size = 30522,
+     .pad_token_id = 0,
+     .bos_token_id = std::nullopt,
+     .eos_token_id = std::nullopt,
+     .num_hidden_layers = 6,
+     .type_vocab_size = 0,
+     .keys = distilbert_keys,
+     .own_keys = distilbert_own_keys},
+    {.model_type = "electra",
+     .classes = "Electra",
+     .base = "electra",
+     .positions_after_padding = false,
+     .vocab_size = 30522,
+     .pad_token_id = 0,
+     .bos_token_id = std::nullopt,
+     .eos_token_id = std::nullopt,
+     .hidden_size = 256,
+     .num_attention_heads = 4,
+     .intermediate_size = 1024,
+     .own_keys = electra_own_keys},
 };
 
 /// The family of that model_type, or null.
@@ -74,7 +133,8 @@ struct EncoderConfig {
   Activation hidden_act = Activation::gelu;  ///< of the feed-forward network
   std::string hidden_act_name = "gelu";      ///< as the file spells it
   Index max_position_embeddings = 512;       ///< rows of the table; see max_tokens() for texts
-  Index type_vocab_size = 2;  ///< rows of the type embeddings; RoBERTa's published models have 1
+  /// Rows of the type embeddings; RoBERTa's published models have 1. 0: DistilBERT has none.
+  Index type_vocab_size = 2;
   double layer_norm_eps = 1e-12;     ///< of every layer norm; RoBERTa's published ones have 1e-5
   double initializer_range = 0.02;   ///< standard deviation of fresh weights
   double hidden_dropout_prob = 0.1;  ///< of embeddings and sub-layers, in training
@@ -105,7 +165,8 @@ struct EncoderConfig {
   std::optional<std::string> dtype = {};  ///< of the saved weights; kept, not used for loading
   std::optional<std::string> transformers_version = {};  ///< that saved the file; kept, no effect
 
-  Json extra = Json::object();  ///< keys that are not named above
+  /// Keys that are not named above, among them those that the family alone has.
+  Json extra = Json::object();
 
   std::string source = "RobertaConfig";  ///< what errors call it: the file that it was read from
 
@@ -118,6 +179,11 @@ struct EncoderConfig {
     config.vocab_size = family.vocab_size;
     config.pad_token_id = family.pad_token_id;
     config.bos_token_id = family.bos_token_id;
+    config.hidden_size = family.hidden_size;
+    config.num_hidden_layers = family.num_hidden_layers;
+    config.num_attention_heads = family.num_attention_heads;
+    config.intermediate_size = family.intermediate_size;
+    config.type_vocab_size = family.type_vocab_size;
     config.eos_token_id.clear();
     if (family.eos_token_id.has_value()) config.eos_token_id = {*family.eos_token_id};
     return config;
@@ -178,10 +244,21 @@ struct EncoderConfig {
     return concat(family().classes, suffix);
   }
 
+  /// A probability among the keys of the family alone; throws ConfigError for anything else.
+  [[nodiscard]] double own_probability(const char* key, double absent) const {
+    const double value = ConfigReader(extra, source).number(key, absent);
+    check<ConfigError>(value >= 0 && value <= 1, source, ": '", key, "' is ", value,
+                       "; it must be a probability from 0 to 1");
+    return value;
+  }
+
   /// The names of the keys that no model uses.
   [[nodiscard]] std::vector<std::string> unknown_keys() const {
     std::vector<std::string> names;
-    for (const auto& [key, value] : extra.items()) names.push_back(key);
+    for (const auto& [key, value] : extra.items()) {
+      const auto is_key = [&name = key](std::string_view known) { return known == name; };
+      if (std::ranges::none_of(family().own_keys, is_key)) names.push_back(key);
+    }
     return names;
   }
 
@@ -201,8 +278,8 @@ struct EncoderConfig {
   /// A missing model_type is that of the first class in `architectures`, else `usual_type`.
   [[nodiscard]] static EncoderConfig from_json(const Json& json, const std::string& source,
                                                std::string_view usual_type = "roberta") {
-    ConfigReader reader(json, source);
-    std::vector<std::string> architectures = reader.texts("architectures");
+    ConfigReader about(json, source);
+    std::vector<std::string> architectures = about.texts("architectures");
     for (const EncoderFamily& family : encoder_families) {
       if (!architectures.empty() && architectures.front().starts_with(family.classes)) {
         usual_type = family.model_type;
@@ -210,14 +287,16 @@ struct EncoderConfig {
     }
     EncoderConfig named;
     named.source = source;
-    named.model_type = reader.text("model_type", std::string(usual_type));
+    named.model_type = about.text("model_type", std::string(usual_type));
     EncoderConfig config = of_family(named.family().model_type);
     config.source = source;
     config.architectures = std::move(architectures);
+    ConfigReader reader(json, source, config.family().keys);
     config.read_sizes(reader);
     config.read_details(reader);
     config.read_labels(reader);
     config.extra = reader.rest();
+    for (const char* key : {"model_type", "architectures"}) config.extra.erase(key);
     config.validate();
     return config;
   }
@@ -226,7 +305,9 @@ struct EncoderConfig {
   /// built from this. from_json() calls it; call it yourself for a configuration made in code.
   void validate() const {
     const auto refuse = [&](std::string_view key, const auto& value, const auto&... allowed) {
-      fail<ConfigError>(source, ": '", key, "' is ", value, "; it must be ", allowed...);
+      const std::string_view own = own_key(family().keys, key);
+      fail<ConfigError>(source, ": '", own.empty() ? key : own, "' is ", value, "; it must be ",
+                        allowed...);
     };
     const auto range = [&](std::string_view key, Index value, Index low, Index high) {
       if (value < low || value > high) refuse(key, value, "from ", low, " to ", high);
@@ -244,15 +325,16 @@ struct EncoderConfig {
     range("num_attention_heads", num_attention_heads, 1, max_features);
     range("intermediate_size", intermediate_size, 1, 16 * max_features);
     range("max_position_embeddings", max_position_embeddings, 1, max_rows);
-    range("type_vocab_size", type_vocab_size, 1, max_rows);
+    const bool typed = family().type_vocab_size > 0;
+    range("type_vocab_size", type_vocab_size, typed ? 1 : 0, typed ? max_rows : 0);
     range("chunk_size_feed_forward", chunk_size_feed_forward, 0, max_rows);
     range("num_labels", num_labels, 0, max_labels);
     if (!id2label.empty() && static_cast<Index>(id2label.size()) != num_labels) {
       refuse("num_labels", num_labels, "the number of names in id2label, ", id2label.size());
     }
     if (hidden_size % num_attention_heads != 0) {
-      refuse("hidden_size", hidden_size, "a multiple of num_attention_heads, ",
-             num_attention_heads);
+      refuse("hidden_size", hidden_size, "a multiple of ",
+             own_key(family().keys, "num_attention_heads"), ", ", num_attention_heads);
     }
     if (pad_token_id.has_value()) {
       const Index pad = *pad_token_id;
@@ -322,6 +404,11 @@ struct EncoderConfig {
                  {"is_decoder", is_decoder},
                  {"add_cross_attention", add_cross_attention},
                  {"use_cache", use_cache}};
+    for (const ConfigKey& key : family().keys) {
+      const Json value = json.at(std::string(key.name));
+      json.erase(std::string(key.name));
+      if (!key.own.empty()) json[std::string(key.own)] = value;
+    }
     if (eos_token_id.size() == 1) json["eos_token_id"] = eos_token_id.front();
     if (eos_token_id.size() > 1) json["eos_token_id"] = eos_token_id;
     const EncoderConfig usual;
@@ -384,7 +471,8 @@ struct EncoderConfig {
     try {
       hidden_act = activation_from_name(hidden_act_name);
     } catch (const ConfigError& problem) {
-      fail<ConfigError>(reader.source(), ": ", std::string_view(problem.what()));
+      fail<ConfigError>(reader.source(), ": '", own_key(family().keys, "hidden_act"),
+                        "': ", std::string_view(problem.what()));
     }
     layer_norm_eps = reader.number("layer_norm_eps", layer_norm_eps);
     initializer_range = reader.number("initializer_range", initializer_range);
@@ -460,6 +548,26 @@ struct EncoderConfig {
   template <class Value>
   static Json or_null(const std::optional<Value>& value) {
     return value.has_value() ? Json(*value) : Json();
+  }
+};
+
+/// A configuration of one family, `Family::model_type`; a fresh one has its defaults.
+template <class Family>
+struct FamilyConfig : EncoderConfig {
+  /// The family's defaults.
+  FamilyConfig() : FamilyConfig(of_family(Family::model_type)) {}
+  /// Takes over a configuration. Throws ConfigError where its model_type is another.
+  explicit FamilyConfig(EncoderConfig config) : EncoderConfig(std::move(config)) {
+    require_base(find_family(Family::model_type)->base);
+  }
+
+  /// As EncoderConfig's functions of these names, for a file that may lack a model_type.
+  [[nodiscard]] static FamilyConfig from_pretrained(const std::string& path) {
+    return FamilyConfig(EncoderConfig::from_pretrained(path, Family::model_type));
+  }
+  /// From a parsed config.json.
+  [[nodiscard]] static FamilyConfig from_json(const Json& json, const std::string& source) {
+    return FamilyConfig(EncoderConfig::from_json(json, source, Family::model_type));
   }
 };
 

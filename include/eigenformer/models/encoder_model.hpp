@@ -1,5 +1,5 @@
 // The encoder of BERT's shape that the families share: embeddings, layers, pooler. A family brings
-// embeddings of its own, which say where positions start.
+// embeddings of its own, which say where positions start, and may have other names.
 // Mirrors transformers/models/bert/modeling_bert.py (Devlin et al., arXiv:1810.04805).
 #pragma once
 
@@ -19,23 +19,32 @@
 
 namespace eigenformer {
 
-/// Word, position and type embeddings, added and normalised.
+/// Word, position and, where there are any, type embeddings, added and normalised.
 template <class Scalar>
 class EncoderEmbeddings {
  public:
+  using Layer = EncoderLayer<Scalar>;                    ///< what the encoder's layers are
+  static constexpr bool pools = true;                    ///< whether encoders may have a pooler
+  static constexpr std::string_view layers = "encoder";  ///< what holds them in checkpoints
+
   /// Draws the tables. Throws ConfigError where positions count from padding that is null.
   EncoderEmbeddings(const EncoderConfig& config, const Initializer& init)
-      : word_(config.vocab_size, config.hidden_size, config.pad_token_id.value_or(-1), init),
-        position_(config.max_position_embeddings, config.hidden_size, config.first_position() - 1,
-                  init),
-        type_(config.type_vocab_size, config.hidden_size, -1, init),
-        norm_(config.hidden_size, config.layer_norm_eps, init),
+      : EncoderEmbeddings(config, config.hidden_size, init) {}
+  /// The same with vectors of `size` numbers, which an encoder of another size projects.
+  EncoderEmbeddings(const EncoderConfig& config, Index size, const Initializer& init)
+      : word_(config.vocab_size, size, config.pad_token_id.value_or(-1), init),
+        position_(config.max_position_embeddings, size, config.first_position() - 1, init),
+        norm_(size, config.layer_norm_eps, init),
         first_position_(config.first_position()),
         most_tokens_(config.max_tokens()),
-        dropout_(config.hidden_dropout_prob) {}
+        dropout_(config.hidden_dropout_prob) {
+    if (config.type_vocab_size > 0) {
+      type_.emplace(config.type_vocab_size, size, -1, init);
+    }
+  }
 
   /// `[tokens, hidden]` of tokens at `positions`. Throws ShapeError for ids, types and texts beyond
-  /// the tables.
+  /// the tables. Types are passed over where the model has none.
   [[nodiscard]] Tensor<Scalar> operator()(Context& cx, const Batch& batch,
                                           std::span<const TokenId> positions) const {
     const auto last = std::max_element(positions.begin(), positions.end());
@@ -43,19 +52,24 @@ class EncoderEmbeddings {
     check<ShapeError>(longest <= most_tokens_, "embeddings: a text of ", longest,
                       " tokens is longer than the ", most_tokens_,
                       " that the model takes; truncate it");
+    if (!type_) {
+      const Tensor<Scalar> sum = embedding_sum<Scalar>(
+          cx, {word_.lookup(cx, batch.ids), position_.lookup(cx, positions)});  // [tokens, hidden]
+      return dropout(cx, norm_(cx, sum), dropout_);
+    }
     const bool untyped = batch.type_ids.empty();
     const Tensor<TokenId> zeros = cx.zeros<TokenId>({untyped ? batch.tokens() : 0});
     const std::span<const TokenId> types =
         untyped ? std::span<const TokenId>(zeros.data(), batch.ids.size()) : batch.type_ids;
     const Tensor<Scalar> sum =
-        embedding_sum<Scalar>(cx, {word_.lookup(cx, batch.ids), type_.lookup(cx, types),
+        embedding_sum<Scalar>(cx, {word_.lookup(cx, batch.ids), type_->lookup(cx, types),
                                    position_.lookup(cx, positions)});  // [tokens, hidden]
     return dropout(cx, norm_(cx, sum), dropout_);
   }
 
   /// The norm that the outputs come from.
   [[nodiscard]] const LayerNorm<Scalar>& norm() const noexcept { return norm_; }
-  /// The word embeddings, `[vocab, hidden]`.
+  /// The word embeddings, `[vocab, size]`.
   [[nodiscard]] const Embedding<Scalar>& word() const noexcept { return word_; }
   /// The same, to change them.
   [[nodiscard]] Embedding<Scalar>& word() noexcept { return word_; }
@@ -68,10 +82,14 @@ class EncoderEmbeddings {
     f("LayerNorm", self.norm_);
   }
 
+ protected:
+  /// The position embeddings, `[positions, hidden]`.
+  [[nodiscard]] Parameter<Scalar>& position_table() noexcept { return position_.weight(); }
+
  private:
   Embedding<Scalar> word_;
   Embedding<Scalar> position_;
-  Embedding<Scalar> type_;
+  std::optional<Embedding<Scalar>> type_;
   LayerNorm<Scalar> norm_;
   Index first_position_;
   Index most_tokens_;
@@ -126,8 +144,8 @@ struct EncoderOutput {
   std::vector<AttentionProbabilities<Scalar>> attentions;  ///< `[layer][segment]`: `[heads, n, n]`
 };
 
-/// The layers, one after the other.
-template <class Scalar>
+/// The layers, one after the other; `Layer` is an EncoderLayer.
+template <class Scalar, class Layer = EncoderLayer<Scalar>>
 class EncoderLayers {
  public:
   /// Draws all weights.
@@ -149,7 +167,7 @@ class EncoderLayers {
 
   /// As EncoderModel::pack; the first layer's inputs come from `norm`.
   void pack(ThreadPool& threads, Precision precision, const LayerNorm<Scalar>* norm) {
-    for (EncoderLayer<Scalar>& layer : layer_) {
+    for (Layer& layer : layer_) {
       layer.pack(threads, precision, norm);
       norm = &layer.output_norm();
     }
@@ -165,7 +183,7 @@ class EncoderLayers {
     const bool keeps_states = output != nullptr && options.hidden_states;
     const bool keeps_attentions = output != nullptr && options.attentions;
     if (keeps_states) output->hidden_states.push_back(x);
-    for (const EncoderLayer<Scalar>& layer : layer_) {
+    for (const Layer& layer : layer_) {
       if (rows && &layer == &layer_.back()) return layer(cx, x, sequences, *rows);
       x = layer(cx, x, sequences, keeps_attentions ? &output->attentions.emplace_back() : nullptr);
       if (keeps_states) output->hidden_states.push_back(x);
@@ -177,7 +195,7 @@ class EncoderLayers {
   static void visit(auto& self, auto&& f) { f("layer", self.layer_); }
 
  private:
-  std::vector<EncoderLayer<Scalar>> layer_;
+  std::vector<Layer> layer_;
 };
 
 /// The encoder, with a pooler where there is one. Attention is causal where `is_decoder` is true.
@@ -191,13 +209,16 @@ class EncoderModel {
   static constexpr std::string_view suffix = "Model";  ///< its name without the family's
   /// Its name in the checkpoints of models that have a head on it.
   static constexpr std::string_view base = Embeddings<Scalar>::base;
+  static constexpr bool pools = Embeddings<Scalar>::pools;  ///< whether it may have a pooler
 
   /// A model with fresh weights. Throws ConfigError.
-  explicit EncoderModel(const EncoderConfig& config, bool pooler = true)
+  explicit EncoderModel(const EncoderConfig& config, bool pooler = pools)
       : EncoderModel(config, pooler, Initializer(0, config.initializer_range)) {}
   /// The same with weights from `init`.
   EncoderModel(const EncoderConfig& config, bool pooler, const Initializer& init)
       : config_(valid(config)), embeddings_(config, init), encoder_(config, init) {
+    const Index size = embedding_size();
+    if (size != config.hidden_size) embeddings_project_.emplace(size, config.hidden_size, init);
     if (pooler) pooler_.emplace(config, init);
   }
 
@@ -209,7 +230,8 @@ class EncoderModel {
     if (is_file(path)) return from_packed(open_packed<Scalar>(path, options));
     const auto [config, checkpoint] = open_folder<EncoderConfig>(path, base);
     const CheckpointKeys keys(checkpoint, base);
-    const bool pooler = options.initialize_missing_head || keys.contains("pooler.dense.weight");
+    const bool pooler =
+        pools && (options.initialize_missing_head || keys.contains("pooler.dense.weight"));
     EncoderModel model(config, pooler, Initializer::none());
     model.report_ =
         load_parameters(named_parameters(model), keys, options, config.initializer_range);
@@ -221,13 +243,14 @@ class EncoderModel {
   /// saving and changing them are errors from now on. Throws ConfigError for a reduced precision of
   /// another scalar than float.
   void pack(ThreadPool& threads, Precision precision) {
-    encoder_.pack(threads, precision, &embeddings_.norm());
+    if (embeddings_project_) embeddings_project_->pack(threads, precision, &embeddings_.norm());
+    encoder_.pack(threads, precision, embeddings_project_ ? nullptr : &embeddings_.norm());
     if (pooler_.has_value()) pooler_->pack(threads, precision);
   }
 
   /// How a checkpoint's names and shapes fit the configuration; loads nothing.
   [[nodiscard]] static KeyMatch match(const EncoderConfig& config, const Checkpoint& checkpoint,
-                                      bool pooler = true) {
+                                      bool pooler = pools) {
     const EncoderModel model(config, pooler, Initializer::none());
     return match_keys(named_parameters(model), CheckpointKeys(checkpoint, base));
   }
@@ -276,7 +299,9 @@ class EncoderModel {
   [[nodiscard]] const EncoderConfig& config() const noexcept { return config_; }
   /// What from_pretrained() found missing or unexpected; empty otherwise.
   [[nodiscard]] const LoadReport& load_report() const noexcept { return report_; }
-  /// The word embeddings, `[vocab, hidden]`.
+  /// The size of an embedding: `hidden`, or the other one that the encoder projects to it.
+  [[nodiscard]] Index embedding_size() const { return word_embeddings().weight().shape()[1]; }
+  /// The word embeddings, `[vocab, embedding size]`.
   [[nodiscard]] const Embedding<Scalar>& word_embeddings() const noexcept {
     return embeddings_.word();
   }
@@ -285,14 +310,16 @@ class EncoderModel {
   /// The pooler, where there is one.
   [[nodiscard]] const std::optional<Pooler<Scalar>>& pooler() const noexcept { return pooler_; }
   /// Makes a pooler, where there is none.
-  void add_pooler(const Initializer& init) {
+  void add_pooler(const Initializer& init) requires pools {
     if (!pooler_.has_value()) pooler_.emplace(config_, init);
   }
 
-  /// Visits `embeddings`, `encoder` and, where there is one, `pooler`.
+  /// Visits `embeddings`, `encoder` (or what the family calls it) and, where there are any,
+  /// `embeddings_project` and `pooler`.
   static void visit(auto& self, auto&& f) {
     f("embeddings", self.embeddings_);
-    f("encoder", self.encoder_);
+    f("embeddings_project", self.embeddings_project_);
+    f(Embeddings<Scalar>::layers, self.encoder_);
     f("pooler", self.pooler_);
   }
 
@@ -307,7 +334,7 @@ class EncoderModel {
     const EncoderConfig config = EncoderConfig::from_packed(file);
     const bool headed = config.architectures != std::vector{config.class_name(suffix)};
     const std::string prefix = headed ? concat(base, ".") : "";
-    const bool pooler = file.contains(prefix + "pooler.dense.weight");
+    const bool pooler = pools && file.contains(prefix + "pooler.dense.weight");
     EncoderModel model(config, pooler, Initializer::none());
     load_packed(named_parameters(model), file, prefix);
     return model;
@@ -317,12 +344,15 @@ class EncoderModel {
                         EncoderOutput<Scalar>* output,
                         std::optional<std::span<const Index>> rows = {}) const {
     batch.validate();
-    return encoder_(cx, embeddings_(cx, batch), batch, options, output, rows);
+    Tensor<Scalar> x = embeddings_(cx, batch);  // [tokens, embedding size]
+    if (embeddings_project_) x = (*embeddings_project_)(cx, x);
+    return encoder_(cx, std::move(x), batch, options, output, rows);
   }
 
   EncoderConfig config_;
   Embeddings<Scalar> embeddings_;
-  EncoderLayers<Scalar> encoder_;
+  std::optional<Linear<Scalar>> embeddings_project_;  // [hidden, embedding size]; none: they agree
+  EncoderLayers<Scalar, typename Embeddings<Scalar>::Layer> encoder_;
   std::optional<Pooler<Scalar>> pooler_;
   LoadReport report_;
 };

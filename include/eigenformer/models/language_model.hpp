@@ -38,7 +38,7 @@ struct LanguageModelHead {
   std::string_view norm;                      ///< the norm after it,
   std::string_view bias;                      ///< the bias of the logits,
   std::string_view decoder_weight;            ///< what multiplies the norm's output,
-  std::string_view decoder_bias;              ///< and the bias again
+  std::string_view decoder_bias;              ///< and the bias again; empty: it has one name
   std::optional<Activation> activation = {};  ///< after the first layer; none: hidden_act
 };
 
@@ -77,7 +77,7 @@ class LanguageModel : public PreTrained<Scalar, Model> {
   /// Hidden states `[rows, hidden]` to logits `[rows, vocab]`.
   [[nodiscard]] Tensor<Scalar> head(Context& cx, const Tensor<Scalar>& hidden) const {
     const Activation activation = Base::lm_head.activation.value_or(this->config().hidden_act);
-    const Tensor<Scalar> transformed = norm_(cx, dense_(cx, hidden, activation));  // [rows, hidden]
+    const Tensor<Scalar> transformed = norm_(cx, dense_(cx, hidden, activation));  // [rows, size]
     const Parameter<Scalar>& weight =
         decoder_weight_ ? *decoder_weight_ : base_model_.word_embeddings().weight();
     const Parameter<Scalar>& bias = decoder_bias_ ? *decoder_bias_ : *bias_;
@@ -95,7 +95,7 @@ class LanguageModel : public PreTrained<Scalar, Model> {
       f.tied(Base::lm_head.decoder_weight, self.base_model_.word_embeddings().weight());
     if (self.decoder_bias_)
       f(Base::lm_head.decoder_bias, *self.decoder_bias_);
-    else
+    else if (two_biases())
       f.tied(Base::lm_head.decoder_bias, *self.bias_);
   }
 
@@ -103,12 +103,12 @@ class LanguageModel : public PreTrained<Scalar, Model> {
   /// The same with or without a pooler.
   LanguageModel(const EncoderConfig& config, bool pooler, const Initializer& init)
       : Base(config, pooler, init),
-        dense_(config.hidden_size, config.hidden_size, init),
-        norm_(config.hidden_size, config.layer_norm_eps, init),
+        dense_(config.hidden_size, base_model_.embedding_size(), init),
+        norm_(base_model_.embedding_size(), config.layer_norm_eps, init),
         bias_(init.constant<Scalar>({config.vocab_size}, 0)) {
     if (!config.tie_word_embeddings) {
-      decoder_weight_ = init.normal<Scalar>({config.vocab_size, config.hidden_size});
-      decoder_bias_ = init.constant<Scalar>({config.vocab_size}, 0);
+      decoder_weight_ = init.normal<Scalar>({config.vocab_size, base_model_.embedding_size()});
+      if (two_biases()) decoder_bias_ = init.constant<Scalar>({config.vocab_size}, 0);
     }
   }
 
@@ -126,12 +126,15 @@ class LanguageModel : public PreTrained<Scalar, Model> {
   }
 
  private:
+  /// Whether the decoder's bias is a name of its own, and where untied a parameter of its own.
+  static constexpr bool two_biases() { return !Base::lm_head.decoder_bias.empty(); }
+
   /// The keys of a checkpoint in which a tied decoder may stand for what it is tied to.
   static CheckpointKeys keys_of(const EncoderConfig& config, const Checkpoint& checkpoint) {
     CheckpointKeys keys = Base::keys_of(config, checkpoint);
     if (config.tie_word_embeddings) {
       keys.substitute("embeddings.word_embeddings.weight", Base::lm_head.decoder_weight);
-      keys.substitute(Base::lm_head.bias, Base::lm_head.decoder_bias);
+      if (two_biases()) keys.substitute(Base::lm_head.bias, Base::lm_head.decoder_bias);
     }
     return keys;
   }
@@ -141,12 +144,12 @@ class LanguageModel : public PreTrained<Scalar, Model> {
     Model model(config, Initializer::none());
     if (config.tie_word_embeddings) {
       if (keys.contains(Base::lm_head.decoder_weight)) {
-        model.decoder_weight_.emplace(Shape{config.vocab_size, config.hidden_size});
+        model.decoder_weight_.emplace(Shape{config.vocab_size, model.base_model_.embedding_size()});
       }
-      if (keys.contains(Base::lm_head.decoder_bias)) {
+      if (two_biases() && keys.contains(Base::lm_head.decoder_bias)) {
         model.decoder_bias_.emplace(Shape{config.vocab_size});
       }
-    } else if (!keys.contains(Base::lm_head.bias)) {
+    } else if (two_biases() && !keys.contains(Base::lm_head.bias)) {
       model.bias_.reset();  // not asked for: an untied decoder does not use it
     }
     return model;
@@ -170,7 +173,7 @@ class LanguageModel : public PreTrained<Scalar, Model> {
   Linear<Scalar> dense_;
   LayerNorm<Scalar> norm_;
   std::optional<Parameter<Scalar>> bias_;            // [vocab]; not used by an untied decoder
-  std::optional<Parameter<Scalar>> decoder_weight_;  // [vocab, hidden]; none: tied
+  std::optional<Parameter<Scalar>> decoder_weight_;  // [vocab, size]; none: tied
   std::optional<Parameter<Scalar>> decoder_bias_;    // [vocab]; none: tied
 };
 

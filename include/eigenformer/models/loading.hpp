@@ -80,8 +80,11 @@ class CheckpointKeys {
 
   /// Whether a canonical name is of the base model, not of a pooler or head.
   [[nodiscard]] static bool in_base(std::string_view name) {
-    constexpr std::string_view parts[] = {"embeddings.", "encoder.",  // BERT's shape
-                                          "wte.",        "wpe.",     "h.", "ln_f."};  // GPT-2's
+    constexpr std::string_view parts[] = {"embeddings.",  "embeddings_project.",
+                                          "encoder.",      // BERT's shape
+                                          "transformer.",  // DistilBERT's layers
+                                          "wte.",         "wpe.",
+                                          "h.",           "ln_f."};  // GPT-2's
     return std::ranges::any_of(parts, [&](auto part) { return name.starts_with(part); });
   }
   /// Forgets the tensors of heads.

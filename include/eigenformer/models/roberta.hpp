@@ -77,6 +77,8 @@ class RobertaPreTrainedModel : public PreTrainedModel<Scalar, RobertaModel<Scala
                                                 .decoder_bias = "lm_head.decoder.bias",
                                                 .activation = Activation::gelu};
 
+  static constexpr Activation classifier_activation = Activation::tanh;  ///< of texts' labels
+
   /// The encoder below the head.
   [[nodiscard]] const RobertaModel<Scalar>& roberta() const noexcept { return this->base_model(); }
 
@@ -87,6 +89,8 @@ class RobertaPreTrainedModel : public PreTrainedModel<Scalar, RobertaModel<Scala
   static double choice_dropout_prob(const RobertaConfig& config) {
     return config.hidden_dropout_prob;
   }
+  /// Of question answering.
+  static double answer_dropout_prob(const RobertaConfig&) { return 0; }
 };
 
 /// RoBERTa's masked language model.

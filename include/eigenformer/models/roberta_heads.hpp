@@ -9,40 +9,9 @@
 
 namespace eigenformer {
 
-/// Labels or scores of whole texts, `[segments, labels]`:
-/// out_proj(dropout(tanh(dense(dropout(h))))) of each text's first token.
+/// RoBERTa for labels or scores of whole texts.
 template <class Scalar>
-class RobertaForSequenceClassification
-    : public SequenceClassificationModel<Scalar, RobertaPreTrainedModel,
-                                         RobertaForSequenceClassification<Scalar>> {
- public:
-  /// A model with fresh weights. Throws ConfigError.
-  explicit RobertaForSequenceClassification(const RobertaConfig& config)
-      : RobertaForSequenceClassification(config, Initializer(0, config.initializer_range)) {}
-  /// The same with weights from `init`.
-  RobertaForSequenceClassification(const RobertaConfig& config, const Initializer& init)
-      : RobertaForSequenceClassification::SequenceClassificationModel(config, /*pooler=*/false,
-                                                                      init),
-        dense_(config.hidden_size, config.hidden_size, init),
-        out_proj_(config.hidden_size, config.labels(), init) {}
-
-  /// Hidden states of first tokens, `[segments, hidden]`, to `[segments, labels]`.
-  [[nodiscard]] Tensor<Scalar> head(Context& cx, const Tensor<Scalar>& first) const {
-    const double p = this->config().classifier_dropout_prob();
-    const Tensor<Scalar> x = dense_(cx, dropout(cx, first, p), Activation::tanh);
-    return out_proj_(cx, dropout(cx, x, p));
-  }
-
-  /// Visits `classifier.dense` and `classifier.out_proj`.
-  static void visit_head(auto& self, auto&& f) {
-    f("classifier.dense", self.dense_);
-    f("classifier.out_proj", self.out_proj_);
-  }
-
- private:
-  Linear<Scalar> dense_;
-  Linear<Scalar> out_proj_;
-};
+using RobertaForSequenceClassification = ForSequenceClassification<Scalar, RobertaPreTrainedModel>;
 
 /// RoBERTa for labels of tokens.
 template <class Scalar>

@@ -59,6 +59,43 @@ class SequenceClassificationModel : public PreTrained<Scalar, Model> {
   }
 };
 
+/// Labels or scores of whole texts, `[segments, labels]`:
+/// out_proj(dropout(activation(dense(dropout(h))))) of each text's first token. The family's
+/// PreTrainedModel says with which activation, classifier_activation.
+template <class Scalar, template <class, class> class PreTrained>
+class ForSequenceClassification
+    : public SequenceClassificationModel<Scalar, PreTrained,
+                                         ForSequenceClassification<Scalar, PreTrained>> {
+  using Base = SequenceClassificationModel<Scalar, PreTrained, ForSequenceClassification>;
+
+ public:
+  /// A model with fresh weights. Throws ConfigError.
+  explicit ForSequenceClassification(const EncoderConfig& config)
+      : ForSequenceClassification(config, Initializer(0, config.initializer_range)) {}
+  /// The same with weights from `init`.
+  ForSequenceClassification(const EncoderConfig& config, const Initializer& init)
+      : Base(config, /*pooler=*/false, init),
+        dense_(config.hidden_size, config.hidden_size, init),
+        out_proj_(config.hidden_size, config.labels(), init) {}
+
+  /// Hidden states of first tokens, `[segments, hidden]`, to `[segments, labels]`.
+  [[nodiscard]] Tensor<Scalar> head(Context& cx, const Tensor<Scalar>& first) const {
+    const double p = this->config().classifier_dropout_prob();
+    const Tensor<Scalar> x = dense_(cx, dropout(cx, first, p), Base::classifier_activation);
+    return out_proj_(cx, dropout(cx, x, p));
+  }
+
+  /// Visits `classifier.dense` and `classifier.out_proj`.
+  static void visit_head(auto& self, auto&& f) {
+    f("classifier.dense", self.dense_);
+    f("classifier.out_proj", self.out_proj_);
+  }
+
+ private:
+  Linear<Scalar> dense_;
+  Linear<Scalar> out_proj_;
+};
+
 /// Labels of tokens, such as the kinds of names, `[tokens, labels]`: linear(dropout(h)).
 template <class Scalar, template <class, class> class PreTrained>
 class ForTokenClassification
@@ -96,8 +133,9 @@ struct QuestionAnsweringOutput {
   Tensor<Scalar> end_logits;    ///< `[tokens]`
 };
 
-/// Extractive question answering: the two columns of linear(h). Texts are pairs of a question and
-/// what may hold its answer.
+/// Extractive question answering: the two columns of linear(dropout(h)). Texts are pairs of a
+/// question and what may hold its answer. The family's PreTrainedModel says with which probability,
+/// answer_dropout_prob(config).
 template <class Scalar, template <class, class> class PreTrained>
 class ForQuestionAnswering : public PreTrained<Scalar, ForQuestionAnswering<Scalar, PreTrained>> {
   using Base = PreTrained<Scalar, ForQuestionAnswering>;
@@ -111,7 +149,9 @@ class ForQuestionAnswering : public PreTrained<Scalar, ForQuestionAnswering<Scal
       : ForQuestionAnswering(config, Initializer(0, config.initializer_range)) {}
   /// The same with weights from `init`.
   ForQuestionAnswering(const EncoderConfig& config, const Initializer& init)
-      : Base(config, /*pooler=*/false, init), qa_outputs_(config.hidden_size, 2, init) {
+      : Base(config, /*pooler=*/false, init),
+        qa_outputs_(config.hidden_size, 2, init),
+        dropout_(Base::answer_dropout_prob(config)) {
     check<ConfigError>(config.num_labels == 2, "'num_labels' is ", config.num_labels,
                        "; question answering has 2, start and end");
   }
@@ -119,7 +159,7 @@ class ForQuestionAnswering : public PreTrained<Scalar, ForQuestionAnswering<Scal
   /// Hidden states `[tokens, hidden]` to two scores of each token.
   [[nodiscard]] QuestionAnsweringOutput<Scalar> head(Context& cx,
                                                      const Tensor<Scalar>& hidden) const {
-    const Tensor<Scalar> logits = qa_outputs_(cx, hidden);  // [tokens, 2]
+    const Tensor<Scalar> logits = qa_outputs_(cx, dropout(cx, hidden, dropout_));  // [tokens, 2]
     const Shape tokens{logits.size(0)};
     return {reshape(cx, slice(cx, logits, -1, 0, 1), tokens),
             reshape(cx, slice(cx, logits, -1, 1, 2), tokens)};
@@ -160,25 +200,18 @@ class ForQuestionAnswering : public PreTrained<Scalar, ForQuestionAnswering<Scal
   }
 
   Linear<Scalar> qa_outputs_;  // [2, hidden]
+  double dropout_;
 };
 
-/// Multiple choice: a score of each text, linear(dropout(pooler(h))). The family's PreTrainedModel
-/// says with which probability, choice_dropout_prob(config).
-template <class Scalar, template <class, class> class PreTrained>
-class ForMultipleChoice : public PreTrained<Scalar, ForMultipleChoice<Scalar, PreTrained>> {
-  using Base = PreTrained<Scalar, ForMultipleChoice>;
+/// What classes of multiple choice share: a score of each text; `Model` brings the head.
+template <class Scalar, template <class, class> class PreTrained, class Model>
+class MultipleChoiceModel : public PreTrained<Scalar, Model> {
+  using Base = PreTrained<Scalar, Model>;
 
  public:
   /// Its name without the family's.
   static constexpr std::string_view suffix = "ForMultipleChoice";
   static constexpr bool reads_first_tokens = true;  ///< head() takes each text's first token
-
-  /// A model with fresh weights. Throws ConfigError.
-  explicit ForMultipleChoice(const EncoderConfig& config)
-      : ForMultipleChoice(config, Initializer(0, config.initializer_range)) {}
-  /// The same with weights from `init`.
-  ForMultipleChoice(const EncoderConfig& config, const Initializer& init)
-      : Base(config, /*pooler=*/true, init), classifier_(config.hidden_size, 1, init) {}
 
   /// (cx, batch): the score of each text, `[segments, 1]`.
   using Base::operator();
@@ -191,6 +224,25 @@ class ForMultipleChoice : public PreTrained<Scalar, ForMultipleChoice<Scalar, Pr
                       " choices");
     return reshape(cx, (*this)(cx, batch), {batch.segments() / choices, choices});
   }
+
+ protected:
+  using Base::Base;
+};
+
+/// Multiple choice by linear(dropout(pooler(h))). The family's PreTrainedModel says with which
+/// probability, choice_dropout_prob(config).
+template <class Scalar, template <class, class> class PreTrained>
+class ForMultipleChoice
+    : public MultipleChoiceModel<Scalar, PreTrained, ForMultipleChoice<Scalar, PreTrained>> {
+  using Base = MultipleChoiceModel<Scalar, PreTrained, ForMultipleChoice>;
+
+ public:
+  /// A model with fresh weights. Throws ConfigError.
+  explicit ForMultipleChoice(const EncoderConfig& config)
+      : ForMultipleChoice(config, Initializer(0, config.initializer_range)) {}
+  /// The same with weights from `init`.
+  ForMultipleChoice(const EncoderConfig& config, const Initializer& init)
+      : Base(config, /*pooler=*/true, init), classifier_(config.hidden_size, 1, init) {}
 
   /// Hidden states of first tokens, `[segments, hidden]`, to `[segments, 1]`.
   [[nodiscard]] Tensor<Scalar> head(Context& cx, const Tensor<Scalar>& first) const {
