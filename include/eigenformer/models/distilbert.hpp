@@ -54,8 +54,8 @@ class DistilBertEmbeddings : public BertEmbeddings<Scalar> {
     if (!waves || !table.defined()) return;
     for (Index position = 0; position < config.max_position_embeddings; ++position) {
       for (Index i = 0; i < config.hidden_size; ++i) {
-        const double exponent =
-            static_cast<double>(i / 2 * 2) / static_cast<double>(config.hidden_size);
+        const Index even = i - i % 2;  // a sine and the cosine after it have one frequency
+        const double exponent = static_cast<double>(even) / static_cast<double>(config.hidden_size);
         const double angle = static_cast<double>(position) / std::pow(10000.0, exponent);
         table.value().matrix()(position, i) =
             static_cast<Scalar>(i % 2 == 0 ? std::sin(angle) : std::cos(angle));
