@@ -63,6 +63,11 @@ Outputs<Scalar> named(const ef::BertForPreTrainingOutput<Scalar>& output, bool /
   return {{"prediction_logits", output.prediction_logits},
           {"seq_relationship_logits", output.seq_relationship_logits.reshape({-1})}};
 }
+template <class Scalar>
+Outputs<Scalar> named(const ef::AlbertForPreTrainingOutput<Scalar>& output, bool /*of_text*/) {
+  return {{"prediction_logits", output.prediction_logits},
+          {"sop_logits", output.sop_logits.reshape({-1})}};
+}
 
 template <class Scalar, class Encoder>
 void write_features(const Program& program, const ef::Tokenizer& tokenizer, const Encoder& encoder,

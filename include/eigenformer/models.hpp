@@ -1,6 +1,7 @@
 // The models room: configurations, models and heads under Hugging Face's names.
 #pragma once
 
+#include "eigenformer/models/albert.hpp"
 #include "eigenformer/models/auto_model.hpp"
 #include "eigenformer/models/bert.hpp"
 #include "eigenformer/models/bert_heads.hpp"

@@ -198,7 +198,7 @@ TEST(DistilRoberta, IsRoberta) {
 }
 
 TEST(OtherFamilies, AreRefusedByName) {
-  for (const std::string type : {"deberta", "deberta-v2", "albert", ""}) {
+  for (const std::string type : {"deberta", "deberta-v2", ""}) {
     const ChangedFixture changed(
         "bert/masked_lm", [&](Json& config, StoredTensors&) { config["model_type"] = type; });
     const std::string& path = changed.path();
@@ -211,8 +211,9 @@ TEST(OtherFamilies, AreRefusedByName) {
               [&] { (void)AutoModelForCausalLM<float>::from_pretrained(path); }),
           message_of<ConfigError>(
               [&] { (void)AutoModelForSequenceClassification<float>::from_pretrained(path); })}) {
-      expect_parts(message, {path + "/config.json", "'model_type' is " + type, "not supported",
-                             "roberta, xlm-roberta, camembert, bert, distilbert, electra, gpt2"});
+      expect_parts(message,
+                   {path + "/config.json", "'model_type' is " + type, "not supported",
+                    "roberta, xlm-roberta, camembert, bert, distilbert, electra, albert, gpt2"});
     }
   }
 }

@@ -48,7 +48,7 @@ inline std::vector<std::string> fixture_names(const std::string& folder = "") {
 /// The names of the fixtures of every family.
 inline std::vector<std::string> all_fixture_names() {
   std::vector<std::string> names = fixture_names();
-  for (const char* family : {"bert/", "distilbert/", "electra/"}) {
+  for (const char* family : {"bert/", "distilbert/", "electra/", "albert/"}) {
     const std::vector<std::string> more = fixture_names(family);
     names.insert(names.end(), more.begin(), more.end());
   }
@@ -275,6 +275,10 @@ template <class Scalar>
 Outputs<Scalar> named(const BertForPreTrainingOutput<Scalar>& output) {
   return {{"prediction_logits", output.prediction_logits},
           {"seq_relationship_logits", output.seq_relationship_logits}};
+}
+template <class Scalar>
+Outputs<Scalar> named(const AlbertForPreTrainingOutput<Scalar>& output) {
+  return {{"prediction_logits", output.prediction_logits}, {"sop_logits", output.sop_logits}};
 }
 
 /// The outputs of a batch.

@@ -33,6 +33,7 @@ SMALL = dict(
     type_vocab_size=1,
     layer_norm_eps=1e-5,
 )
+ATTENTION = (".self.", "_lin.", "attention.query", "attention.key", "attention.value")
 HEAD = dict(vocab_size=23, hidden_size=8, num_attention_heads=2, intermediate_size=11)
 
 
@@ -72,7 +73,7 @@ def randomize(model, generator):
                 p.copy_(0.3 * noise)
             elif "embeddings" in name:
                 p.copy_(noise)
-            elif ".self." in name or "_lin." in name:
+            elif any(part in name for part in ATTENTION):
                 p.copy_(noise * (2 / p.shape[1]) ** 0.5)
             else:
                 p.copy_(noise / p.shape[1] ** 0.5)
@@ -188,7 +189,8 @@ def labels_for(cls, config, generator, ids, mask, choices):
     if mask is not None:
         labels[mask == 0] = -100
     if head_of(cls) == "PreTraining":
-        return {"labels": labels, "next_sentence_label": drawn(0, 2, (rows,))}
+        pairs = "sentence_order_label" if "Albert" in cls.__name__ else "next_sentence_label"
+        return {"labels": labels, pairs: drawn(0, 2, (rows,))}
     return {"labels": labels}
 
 
@@ -338,10 +340,8 @@ def make(name, case, out, own_values=lambda values: values):
         result = base(**given, output_hidden_states=True, output_attentions=True)
     states = list(result.hidden_states) or [result.last_hidden_state]
     assert torch.equal(states[-1], result.last_hidden_state), name
-    assert (
-        len(states) == config.num_hidden_layers + 1
-        and len(result.attentions) == config.num_hidden_layers
-    ), name
+    layers = config.num_hidden_layers * getattr(config, "inner_group_num", 1)
+    assert len(states) == layers + 1 and len(result.attentions) == layers, name
     expected |= {f"hidden_states.{i}": state for i, state in enumerate(states)}
     expected |= {f"attentions.{i}": weights for i, weights in enumerate(result.attentions)}
     if "pooler_output" in result and not any("pooler" in key for key in base_missing):
@@ -362,9 +362,8 @@ def make(name, case, out, own_values=lambda values: values):
         with torch.no_grad():
             answer = head(**given, output_hidden_states=True)
         assert torch.equal((answer.hidden_states or states)[-1], states[-1]), name
-        outputs = (
-            "logits start_logits end_logits prediction_logits seq_relationship_logits".split()
-        )
+        outputs = "logits start_logits end_logits prediction_logits".split()
+        outputs += ["seq_relationship_logits", "sop_logits"]
         expected |= {key: answer[key] for key in outputs if key in answer}
         if head_of(cls) in ("MaskedLM", "PreTraining"):
             about |= {"mlm_missing": " ".join(missing), "mlm_unexpected": " ".join(unexpected)}

@@ -12,6 +12,7 @@
 #include <utility>
 #include <variant>
 
+#include "eigenformer/models/albert.hpp"
 #include "eigenformer/models/bert.hpp"
 #include "eigenformer/models/bert_heads.hpp"
 #include "eigenformer/models/distilbert.hpp"
@@ -115,8 +116,11 @@ void with_model_class(const std::string& path, Function&& f) {
       DistilBertForQuestionAnswering<Scalar>, DistilBertForMultipleChoice<Scalar>,
       ElectraModel<Scalar>, ElectraForPreTraining<Scalar>, ElectraForMaskedLM<Scalar>,
       ElectraForSequenceClassification<Scalar>, ElectraForTokenClassification<Scalar>,
-      ElectraForQuestionAnswering<Scalar>, ElectraForMultipleChoice<Scalar>>(
-      path, config, config.family().base, f);
+      ElectraForQuestionAnswering<Scalar>, ElectraForMultipleChoice<Scalar>, AlbertModel<Scalar>,
+      AlbertForPreTraining<Scalar>, AlbertForMaskedLM<Scalar>,
+      AlbertForSequenceClassification<Scalar>, AlbertForTokenClassification<Scalar>,
+      AlbertForQuestionAnswering<Scalar>, AlbertForMultipleChoice<Scalar>>(path, config,
+                                                                           config.family().base, f);
 }
 
 /// Loads the model that `path` asks for and calls f(model) with it. Throws as with_model_class and
@@ -229,11 +233,12 @@ class AutoModelOf {
 /// The encoder.
 template <class Scalar>
 using AutoModel = AutoModelOf<RobertaModel<Scalar>, BertModel<Scalar>, DistilBertModel<Scalar>,
-                              ElectraModel<Scalar>>;
+                              ElectraModel<Scalar>, AlbertModel<Scalar>>;
 /// The masked language model.
 template <class Scalar>
-using AutoModelForMaskedLM = AutoModelOf<RobertaForMaskedLM<Scalar>, BertForMaskedLM<Scalar>,
-                                         DistilBertForMaskedLM<Scalar>, ElectraForMaskedLM<Scalar>>;
+using AutoModelForMaskedLM =
+    AutoModelOf<RobertaForMaskedLM<Scalar>, BertForMaskedLM<Scalar>, DistilBertForMaskedLM<Scalar>,
+                ElectraForMaskedLM<Scalar>, AlbertForMaskedLM<Scalar>>;
 /// The language model that predicts the next token.
 template <class Scalar>
 using AutoModelForCausalLM =
@@ -243,16 +248,18 @@ template <class Scalar>
 using AutoModelForSequenceClassification =
     AutoModelOf<RobertaForSequenceClassification<Scalar>, BertForSequenceClassification<Scalar>,
                 DistilBertForSequenceClassification<Scalar>,
-                ElectraForSequenceClassification<Scalar>>;
+                ElectraForSequenceClassification<Scalar>, AlbertForSequenceClassification<Scalar>>;
 /// Labels of tokens.
 template <class Scalar>
 using AutoModelForTokenClassification =
     AutoModelOf<RobertaForTokenClassification<Scalar>, BertForTokenClassification<Scalar>,
-                DistilBertForTokenClassification<Scalar>, ElectraForTokenClassification<Scalar>>;
+                DistilBertForTokenClassification<Scalar>, ElectraForTokenClassification<Scalar>,
+                AlbertForTokenClassification<Scalar>>;
 /// Extractive question answering.
 template <class Scalar>
 using AutoModelForQuestionAnswering =
     AutoModelOf<RobertaForQuestionAnswering<Scalar>, BertForQuestionAnswering<Scalar>,
-                DistilBertForQuestionAnswering<Scalar>, ElectraForQuestionAnswering<Scalar>>;
+                DistilBertForQuestionAnswering<Scalar>, ElectraForQuestionAnswering<Scalar>,
+                AlbertForQuestionAnswering<Scalar>>;
 
 }  // namespace eigenformer

@@ -37,6 +37,13 @@ class BertEmbeddings : public EncoderEmbeddings<Scalar> {
 template <class Scalar>
 using BertModel = EncoderModel<Scalar, BertEmbeddings>;
 
+/// What BertForPreTraining computes.
+template <class Scalar>
+struct BertForPreTrainingOutput {
+  Tensor<Scalar> prediction_logits;        ///< of the masked language model, `[tokens, vocab]`
+  Tensor<Scalar> seq_relationship_logits;  ///< 0: it follows, 1: it does not, `[segments, 2]`
+};
+
 /// What BERT's heads have in common.
 template <class Scalar, class Model>
 class BertPreTrainedModel : public PreTrainedModel<Scalar, BertModel<Scalar>, Model> {
@@ -47,6 +54,8 @@ class BertPreTrainedModel : public PreTrainedModel<Scalar, BertModel<Scalar>, Mo
                                                 .bias = "cls.predictions.bias",
                                                 .decoder_weight = "cls.predictions.decoder.weight",
                                                 .decoder_bias = "cls.predictions.decoder.bias"};
+  using PreTrainingOutput = BertForPreTrainingOutput<Scalar>;  ///< of ForPreTraining
+  static constexpr std::string_view pair_classifier = "cls.seq_relationship";  ///< and its layer
 
   /// The encoder below the head.
   [[nodiscard]] const BertModel<Scalar>& bert() const noexcept { return this->base_model(); }
@@ -54,6 +63,10 @@ class BertPreTrainedModel : public PreTrainedModel<Scalar, BertModel<Scalar>, Mo
  protected:
   using PreTrainedModel<Scalar, BertModel<Scalar>, Model>::PreTrainedModel;
 
+  /// Labels of pairs.
+  static Index pair_labels(const EncoderConfig&) { return 2; }
+  /// The dropout before their layer.
+  static double pair_dropout_prob(const EncoderConfig&) { return 0; }
   /// Of multiple choice.
   static double choice_dropout_prob(const EncoderConfig& config) {
     return config.classifier_dropout_prob();
@@ -66,6 +79,11 @@ class BertPreTrainedModel : public PreTrainedModel<Scalar, BertModel<Scalar>, Mo
 template <class Scalar>
 using BertForMaskedLM = ForMaskedLM<Scalar, BertPreTrainedModel>;
 
+/// BERT as it is pretrained: the masked language model, and whether the second text of a pair
+/// follows the first.
+template <class Scalar>
+using BertForPreTraining = ForPreTraining<Scalar, BertPreTrainedModel>;
+
 /// BERT that predicts the next token.
 template <class Scalar>
 class BertLMHeadModel
@@ -74,78 +92,6 @@ class BertLMHeadModel
   /// Its name without the family's.
   static constexpr std::string_view suffix = "LMHeadModel";
   using BertLMHeadModel::CausalLanguageModel::CausalLanguageModel;
-};
-
-/// What BertForPreTraining computes.
-template <class Scalar>
-struct BertForPreTrainingOutput {
-  Tensor<Scalar> prediction_logits;        ///< of the masked language model, `[tokens, vocab]`
-  Tensor<Scalar> seq_relationship_logits;  ///< 0: it follows, 1: it does not, `[segments, 2]`
-};
-
-/// BERT as it is pretrained: the masked language model, and whether the second text of a pair
-/// follows the first.
-template <class Scalar>
-class BertForPreTraining
-    : public LanguageModel<Scalar, BertPreTrainedModel, BertForPreTraining<Scalar>> {
-  using Base = LanguageModel<Scalar, BertPreTrainedModel, BertForPreTraining>;
-  using Loader = typename Base::PreTrainedModel;
-  friend Loader;
-
- public:
-  /// Its name without the family's.
-  static constexpr std::string_view suffix = "ForPreTraining";
-
-  /// A model with fresh weights. Throws ConfigError.
-  explicit BertForPreTraining(const EncoderConfig& config)
-      : BertForPreTraining(config, Initializer(0, config.initializer_range)) {}
-  /// The same with weights from `init`.
-  BertForPreTraining(const EncoderConfig& config, const Initializer& init)
-      : Base(config, /*pooler=*/true, init), seq_relationship_(config.hidden_size, 2, init) {}
-
-  /// Both logits of the batch. Throws ShapeError for an empty text.
-  [[nodiscard]] BertForPreTrainingOutput<Scalar> operator()(Context& cx, const Batch& batch) const {
-    return outputs(cx, batch, this->base_model()(cx, batch));
-  }
-  /// The same, where the masked language model's are of the tokens at `positions` alone.
-  [[nodiscard]] BertForPreTrainingOutput<Scalar> operator()(
-      Context& cx, const Batch& batch, std::span<const Index> positions) const {
-    const Tensor<Scalar> hidden = this->base_model()(cx, batch);  // [tokens, hidden]
-    return {this->head(cx, gather_rows(cx, hidden, positions)), follows(cx, batch, hidden)};
-  }
-  /// The same from what the encoder made of it, `[tokens, hidden]`.
-  [[nodiscard]] BertForPreTrainingOutput<Scalar> outputs(Context& cx, const Batch& batch,
-                                                         const Tensor<Scalar>& hidden) const {
-    return {this->head(cx, hidden), follows(cx, batch, hidden)};
-  }
-
-  /// The sum of both cross entropies: with a label for each token, -100 for those that do not
-  /// count, and with one for each text.
-  [[nodiscard]] Tensor<Scalar> loss(Context& cx, const BertForPreTrainingOutput<Scalar>& outputs,
-                                    std::span<const TokenId> labels,
-                                    std::span<const TokenId> next_sentence_labels) const {
-    return add(cx, cross_entropy(cx, outputs.prediction_logits, labels),
-               cross_entropy(cx, outputs.seq_relationship_logits, next_sentence_labels));
-  }
-
-  /// Visits the language model's head and `cls.seq_relationship`.
-  static void visit_head(auto& self, auto&& f) {
-    Base::visit_head(self, f);
-    f("cls.seq_relationship", self.seq_relationship_);
-  }
-
- private:
-  Tensor<Scalar> follows(Context& cx, const Batch& batch, const Tensor<Scalar>& hidden) const {
-    const Tensor<Scalar> first = gather_rows(cx, hidden, first_tokens(batch));
-    return seq_relationship_(cx, (*this->base_model().pooler())(cx, first));
-  }
-
-  void pack_head(ThreadPool& threads, Precision precision) {
-    Base::pack_head(threads, precision);
-    seq_relationship_.pack(threads, precision);
-  }
-
-  Linear<Scalar> seq_relationship_;  // [2, hidden]
 };
 
 /// BERT that says whether the second text of a pair follows the first, 0, or not, 1:

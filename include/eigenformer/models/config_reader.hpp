@@ -98,9 +98,11 @@ class ConfigReader {
   }
 
   /// Any number or null.
-  [[nodiscard]] std::optional<double> number_or_null(const char* key) {
+  [[nodiscard]] std::optional<double> number_or_null(const char* key,
+                                                     std::optional<double> absent = {}) {
     const Json* value = find(key);
-    if (value == nullptr || value->is_null()) return std::nullopt;
+    if (value == nullptr) return absent;
+    if (value->is_null()) return std::nullopt;
     if (!value->is_number()) refuse(key, *value, "a number or null");
     return value->get<double>();
   }

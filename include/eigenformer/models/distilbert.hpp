@@ -40,10 +40,10 @@ class DistilBertLayer : public EncoderLayer<Scalar> {
 template <class Scalar>
 class DistilBertEmbeddings : public BertEmbeddings<Scalar> {
  public:
-  using Layer = DistilBertLayer<Scalar>;                     ///< what the encoder's layers are
-  static constexpr bool pools = false;                       ///< there is no pooler
-  static constexpr std::string_view base = "distilbert";     ///< its name in checkpoints
-  static constexpr std::string_view layers = "transformer";  ///< what holds the layers there
+  using Encoder = EncoderLayers<Scalar, DistilBertLayer<Scalar>>;  ///< what the layers are held in
+  static constexpr bool pools = false;                             ///< there is no pooler
+  static constexpr std::string_view base = "distilbert";           ///< its name in checkpoints
+  static constexpr std::string_view layers = "transformer";        ///< what holds the layers there
 
   /// Draws the tables; positions are sines and cosines where `sinusoidal_pos_embds` is true.
   DistilBertEmbeddings(const EncoderConfig& config, const Initializer& init)

@@ -31,16 +31,8 @@ class ElectraEmbeddings : public BertEmbeddings<Scalar> {
 
   /// Draws the tables. Throws ConfigError.
   ElectraEmbeddings(const EncoderConfig& config, const Initializer& init)
-      : BertEmbeddings<Scalar>(config, size_of(config), init) {}
-
- private:
-  static Index size_of(const EncoderConfig& config) {
-    const auto size = ConfigReader(config.extra, config.source).whole<Index>("embedding_size", 128);
-    check<ConfigError>(size >= 1 && size <= EncoderConfig::max_features, config.source,
-                       ": 'embedding_size' is ", size, "; it must be from 1 to ",
-                       EncoderConfig::max_features);
-    return size;
-  }
+      : BertEmbeddings<Scalar>(
+            config, config.own_size("embedding_size", 128, EncoderConfig::max_features), init) {}
 };
 
 /// ELECTRA's encoder.

@@ -39,7 +39,10 @@ struct EncoderFamily {
   Index intermediate_size = 3072;        ///< features inside the feed-forward network
   Index num_hidden_layers = 12;          ///< layers
   Index type_vocab_size = 2;             ///< types of tokens; 0: there are none
-  std::span<const ConfigKey> keys = {};  ///< that have other names than BERT's
+  std::string_view hidden_act = "gelu";  ///< of the feed-forward network
+  double dropout_prob = 0.1;             ///< of hidden states and attention probabilities
+  std::optional<double> classifier_dropout = {};    ///< none: that of hidden states
+  std::span<const ConfigKey> keys = {};             ///< that have other names than BERT's
   std::span<const std::string_view> own_keys = {};  ///< that its models read from `extra`
 };
 
@@ -69,6 +72,18 @@ inline constexpr std::string_view distilbert_own_keys[] = {"qa_dropout", "seq_cl
 inline constexpr std::string_view electra_own_keys[] = {
     "embedding_size",        "summary_type",         "summary_use_proj",      "summary_activation",
     "summary_first_dropout", "summary_last_dropout", "summary_proj_to_labels"};
+
+/// ALBERT's keys: attention that is never causal.
+inline constexpr ConfigKey albert_keys[] = {
+    {"classifier_dropout", "classifier_dropout_prob"},
+    {"is_decoder", ""},
+    {"add_cross_attention", ""},
+    {"use_cache", ""},
+};
+
+/// Keys that ALBERT alone has.
+inline constexpr std::string_view albert_own_keys[] = {"embedding_size", "num_hidden_groups",
+                                                       "inner_group_num"};
 
 /// The families that are known.
 inline constexpr EncoderFamily encoder_families[] = {
@@ -100,6 +115,22 @@ inline constexpr EncoderFamily encoder_families[] = {
      .num_attention_heads = 4,
      .intermediate_size = 1024,
      .own_keys = electra_own_keys},
+    {.model_type = "albert",
+     .classes = "Albert",
+     .base = "albert",
+     .positions_after_padding = false,
+     .vocab_size = 30000,
+     .pad_token_id = 0,
+     .bos_token_id = 2,
+     .eos_token_id = 3,
+     .hidden_size = 4096,
+     .num_attention_heads = 64,
+     .intermediate_size = 16384,
+     .hidden_act = "gelu_new",
+     .dropout_prob = 0,
+     .classifier_dropout = 0.1,
+     .keys = albert_keys,
+     .own_keys = albert_own_keys},
 };
 
 /// The family of that model_type, or null.
@@ -184,6 +215,10 @@ struct EncoderConfig {
     config.num_attention_heads = family.num_attention_heads;
     config.intermediate_size = family.intermediate_size;
     config.type_vocab_size = family.type_vocab_size;
+    config.hidden_act_name = family.hidden_act;
+    config.hidden_act = activation_from_name(family.hidden_act);
+    config.hidden_dropout_prob = config.attention_probs_dropout_prob = family.dropout_prob;
+    config.classifier_dropout = family.classifier_dropout;
     config.eos_token_id.clear();
     if (family.eos_token_id.has_value()) config.eos_token_id = {*family.eos_token_id};
     return config;
@@ -249,6 +284,14 @@ struct EncoderConfig {
     const double value = ConfigReader(extra, source).number(key, absent);
     check<ConfigError>(value >= 0 && value <= 1, source, ": '", key, "' is ", value,
                        "; it must be a probability from 0 to 1");
+    return value;
+  }
+
+  /// A size from 1 to `most` among those keys; throws ConfigError for anything else.
+  [[nodiscard]] Index own_size(const char* key, Index absent, Index most) const {
+    const auto value = ConfigReader(extra, source).whole<Index>(key, absent);
+    check<ConfigError>(value >= 1 && value <= most, source, ": '", key, "' is ", value,
+                       "; it must be from 1 to ", most);
     return value;
   }
 
@@ -351,7 +394,11 @@ struct EncoderConfig {
     quantity("initializer_range", initializer_range);
     fraction("hidden_dropout_prob", hidden_dropout_prob);
     fraction("attention_probs_dropout_prob", attention_probs_dropout_prob);
-    if (classifier_dropout.has_value()) fraction("classifier_dropout", *classifier_dropout);
+    if (classifier_dropout.has_value()) {
+      fraction("classifier_dropout", *classifier_dropout);
+    } else if (family().classifier_dropout.has_value()) {
+      refuse("classifier_dropout", "null", "a probability from 0 to 1");
+    }
     if (position_embedding_type != "absolute") {
       refuse("position_embedding_type", position_embedding_type,
              "absolute: relative positions are not supported");
@@ -479,7 +526,7 @@ struct EncoderConfig {
     hidden_dropout_prob = reader.number("hidden_dropout_prob", hidden_dropout_prob);
     attention_probs_dropout_prob =
         reader.number("attention_probs_dropout_prob", attention_probs_dropout_prob);
-    classifier_dropout = reader.number_or_null("classifier_dropout");
+    classifier_dropout = reader.number_or_null("classifier_dropout", classifier_dropout);
     tie_word_embeddings = reader.boolean("tie_word_embeddings", tie_word_embeddings);
     position_embedding_type = reader.text("position_embedding_type", position_embedding_type);
     is_decoder = reader.boolean("is_decoder", is_decoder);

@@ -19,13 +19,20 @@
 
 namespace eigenformer {
 
+template <class Scalar, class Layer = EncoderLayer<Scalar>>
+class EncoderLayers;
+
 /// Word, position and, where there are any, type embeddings, added and normalised.
 template <class Scalar>
 class EncoderEmbeddings {
  public:
-  using Layer = EncoderLayer<Scalar>;                    ///< what the encoder's layers are
-  static constexpr bool pools = true;                    ///< whether encoders may have a pooler
-  static constexpr std::string_view layers = "encoder";  ///< what holds them in checkpoints
+  using Encoder = EncoderLayers<Scalar>;  ///< what the layers are held in
+  static constexpr bool pools = true;     ///< whether encoders may have a pooler
+  /// Whether vectors are projected that have the encoder's size already.
+  static constexpr bool projects_always = false;
+  static constexpr std::string_view layers = "encoder";       ///< what holds them in checkpoints
+  static constexpr std::string_view pooler = "pooler.dense";  ///< the pooler's layer there
+  static constexpr std::string_view projection = "embeddings_project";  ///< and the projection
 
   /// Draws the tables. Throws ConfigError where positions count from padding that is null.
   EncoderEmbeddings(const EncoderConfig& config, const Initializer& init)
@@ -122,8 +129,8 @@ class Pooler {
   /// As EncoderModel::pack.
   void pack(ThreadPool& threads, Precision precision) { dense_.pack(threads, precision); }
 
-  /// Visits `dense`.
-  static void visit(auto& self, auto&& f) { f("dense", self.dense_); }
+  /// Visits what the layer visits.
+  static void visit(auto& self, auto&& f) { Linear<Scalar>::visit(self.dense_, f); }
 
  private:
   Linear<Scalar> dense_;
@@ -144,14 +151,60 @@ struct EncoderOutput {
   std::vector<AttentionProbabilities<Scalar>> attentions;  ///< `[layer][segment]`: `[heads, n, n]`
 };
 
-/// The layers, one after the other; `Layer` is an EncoderLayer.
-template <class Scalar, class Layer = EncoderLayer<Scalar>>
+/// The layers, one after the other; `Layer` is an EncoderLayer. A family may apply one of them
+/// several times.
+template <class Scalar, class Layer>
 class EncoderLayers {
  public:
   /// Draws all weights.
-  EncoderLayers(const EncoderConfig& config, const Initializer& init) {
-    layer_.reserve(static_cast<std::size_t>(config.num_hidden_layers));
-    for (Index i = 0; i < config.num_hidden_layers; ++i) {
+  EncoderLayers(const EncoderConfig& config, const Initializer& init)
+      : EncoderLayers(config, each_once(config), init) {}
+
+  /// As EncoderModel::pack; the first layer's inputs come from `norm`. One that is applied several
+  /// times is packed once, for the inputs of the last.
+  void pack(ThreadPool& threads, Precision precision, const LayerNorm<Scalar>* norm) {
+    std::vector<const LayerNorm<Scalar>*> inputs(layer_.size(), nullptr);
+    for (const std::size_t i : order_) {
+      inputs[i] = norm;
+      norm = &layer_[i].output_norm();
+    }
+    for (std::size_t i = 0; i < layer_.size(); ++i) layer_[i].pack(threads, precision, inputs[i]);
+  }
+
+  /// What the last layer makes of embeddings `[tokens, hidden]`: all rows, or `rows` alone. What
+  /// `options` ask for goes into `output`, unless that is null.
+  [[nodiscard]] Tensor<Scalar> operator()(Context& cx, Tensor<Scalar> x, const Batch& batch,
+                                          const EncoderOutputOptions& options,
+                                          EncoderOutput<Scalar>* output,
+                                          std::optional<std::span<const Index>> rows = {}) const {
+    const Sequences sequences(batch);
+    const bool keeps_states = output != nullptr && options.hidden_states;
+    const bool keeps_attentions = output != nullptr && options.attentions;
+    if (keeps_states) output->hidden_states.push_back(x);
+    for (std::size_t step = 0; step < order_.size(); ++step) {
+      const Layer& layer = layer_[order_[step]];
+      if (rows && step + 1 == order_.size()) return layer(cx, x, sequences, *rows);
+      x = layer(cx, x, sequences, keeps_attentions ? &output->attentions.emplace_back() : nullptr);
+      if (keeps_states) output->hidden_states.push_back(x);
+    }
+    return rows ? gather_rows(cx, x, *rows) : x;
+  }
+
+  /// Visits `layer`.
+  static void visit(auto& self, auto&& f) { f("layer", self.layer_); }
+
+ protected:
+  /// Which layers there are, and how they are applied.
+  struct Plan {
+    std::size_t layers = 0;          ///< how many are held
+    std::vector<std::size_t> order;  ///< the number of the layer that each step applies
+  };
+
+  /// The same for another plan than each layer once.
+  EncoderLayers(const EncoderConfig& config, Plan plan, const Initializer& init)
+      : order_(std::move(plan.order)) {
+    layer_.reserve(plan.layers);
+    for (std::size_t i = 0; i < plan.layers; ++i) {
       layer_.emplace_back(
           EncoderLayerOptions{.hidden = config.hidden_size,
                               .heads = config.num_attention_heads,
@@ -165,37 +218,16 @@ class EncoderLayers {
     }
   }
 
-  /// As EncoderModel::pack; the first layer's inputs come from `norm`.
-  void pack(ThreadPool& threads, Precision precision, const LayerNorm<Scalar>* norm) {
-    for (Layer& layer : layer_) {
-      layer.pack(threads, precision, norm);
-      norm = &layer.output_norm();
-    }
-  }
-
-  /// What the last layer makes of embeddings `[tokens, hidden]`: all rows, or `rows` alone. What
-  /// `options` ask for goes into `output`, unless that is null.
-  [[nodiscard]] Tensor<Scalar> operator()(Context& cx, Tensor<Scalar> x, const Batch& batch,
-                                          const EncoderOutputOptions& options,
-                                          EncoderOutput<Scalar>* output,
-                                          std::optional<std::span<const Index>> rows = {}) const {
-    const Sequences sequences(batch);
-    const bool keeps_states = output != nullptr && options.hidden_states;
-    const bool keeps_attentions = output != nullptr && options.attentions;
-    if (keeps_states) output->hidden_states.push_back(x);
-    for (const Layer& layer : layer_) {
-      if (rows && &layer == &layer_.back()) return layer(cx, x, sequences, *rows);
-      x = layer(cx, x, sequences, keeps_attentions ? &output->attentions.emplace_back() : nullptr);
-      if (keeps_states) output->hidden_states.push_back(x);
-    }
-    return rows ? gather_rows(cx, x, *rows) : x;
-  }
-
-  /// Visits `layer`.
-  static void visit(auto& self, auto&& f) { f("layer", self.layer_); }
+  std::vector<Layer> layer_;  ///< each layer once
 
  private:
-  std::vector<Layer> layer_;
+  static Plan each_once(const EncoderConfig& config) {
+    Plan plan{static_cast<std::size_t>(config.num_hidden_layers), {}};
+    for (std::size_t i = 0; i < plan.layers; ++i) plan.order.push_back(i);
+    return plan;
+  }
+
+  std::vector<std::size_t> order_;  // as in Plan
 };
 
 /// The encoder, with a pooler where there is one. Attention is causal where `is_decoder` is true.
@@ -210,6 +242,8 @@ class EncoderModel {
   /// Its name in the checkpoints of models that have a head on it.
   static constexpr std::string_view base = Embeddings<Scalar>::base;
   static constexpr bool pools = Embeddings<Scalar>::pools;  ///< whether it may have a pooler
+  /// The pooler's layer in checkpoints.
+  static constexpr std::string_view pooler_name = Embeddings<Scalar>::pooler;
 
   /// A model with fresh weights. Throws ConfigError.
   explicit EncoderModel(const EncoderConfig& config, bool pooler = pools)
@@ -218,7 +252,9 @@ class EncoderModel {
   EncoderModel(const EncoderConfig& config, bool pooler, const Initializer& init)
       : config_(valid(config)), embeddings_(config, init), encoder_(config, init) {
     const Index size = embedding_size();
-    if (size != config.hidden_size) embeddings_project_.emplace(size, config.hidden_size, init);
+    if (Embeddings<Scalar>::projects_always || size != config.hidden_size) {
+      embeddings_project_.emplace(size, config.hidden_size, init);
+    }
     if (pooler) pooler_.emplace(config, init);
   }
 
@@ -231,7 +267,7 @@ class EncoderModel {
     const auto [config, checkpoint] = open_folder<EncoderConfig>(path, base);
     const CheckpointKeys keys(checkpoint, base);
     const bool pooler =
-        pools && (options.initialize_missing_head || keys.contains("pooler.dense.weight"));
+        pools && (options.initialize_missing_head || keys.contains(concat(pooler_name, ".weight")));
     EncoderModel model(config, pooler, Initializer::none());
     model.report_ =
         load_parameters(named_parameters(model), keys, options, config.initializer_range);
@@ -314,13 +350,13 @@ class EncoderModel {
     if (!pooler_.has_value()) pooler_.emplace(config_, init);
   }
 
-  /// Visits `embeddings`, `encoder` (or what the family calls it) and, where there are any,
-  /// `embeddings_project` and `pooler`.
+  /// Visits `embeddings` and, under the family's names, the layers and, where there are any, the
+  /// projection of embeddings and the pooler.
   static void visit(auto& self, auto&& f) {
     f("embeddings", self.embeddings_);
-    f("embeddings_project", self.embeddings_project_);
+    f(Embeddings<Scalar>::projection, self.embeddings_project_);
     f(Embeddings<Scalar>::layers, self.encoder_);
-    f("pooler", self.pooler_);
+    f(pooler_name, self.pooler_);
   }
 
  private:
@@ -334,7 +370,7 @@ class EncoderModel {
     const EncoderConfig config = EncoderConfig::from_packed(file);
     const bool headed = config.architectures != std::vector{config.class_name(suffix)};
     const std::string prefix = headed ? concat(base, ".") : "";
-    const bool pooler = pools && file.contains(prefix + "pooler.dense.weight");
+    const bool pooler = pools && file.contains(concat(prefix, pooler_name, ".weight"));
     EncoderModel model(config, pooler, Initializer::none());
     load_packed(named_parameters(model), file, prefix);
     return model;
@@ -352,7 +388,7 @@ class EncoderModel {
   EncoderConfig config_;
   Embeddings<Scalar> embeddings_;
   std::optional<Linear<Scalar>> embeddings_project_;  // [hidden, embedding size]; none: they agree
-  EncoderLayers<Scalar, typename Embeddings<Scalar>::Layer> encoder_;
+  typename Embeddings<Scalar>::Encoder encoder_;
   std::optional<Pooler<Scalar>> pooler_;
   LoadReport report_;
 };

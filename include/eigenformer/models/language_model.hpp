@@ -9,6 +9,8 @@
 #include <vector>
 
 #include "eigenformer/autograd/ops/loss.hpp"
+#include "eigenformer/autograd/ops/pointwise.hpp"
+#include "eigenformer/autograd/ops/rearrange.hpp"
 #include "eigenformer/models/pretrained_model.hpp"
 
 namespace eigenformer {
@@ -186,6 +188,77 @@ class ForMaskedLM : public LanguageModel<Scalar, PreTrained, ForMaskedLM<Scalar,
   /// Its name without the family's.
   static constexpr std::string_view suffix = "ForMaskedLM";
   using Base::Base;
+};
+
+/// A model as it is pretrained on pairs of texts: the masked language model, and labels of pairs by
+/// linear(dropout(pooler(h))). The family's PreTrainedModel says what the two are called,
+/// PreTrainingOutput, and how the second looks: pair_classifier, its name in a file;
+/// pair_labels(config) and pair_dropout_prob(config).
+template <class Scalar, template <class, class> class PreTrained>
+class ForPreTraining
+    : public LanguageModel<Scalar, PreTrained, ForPreTraining<Scalar, PreTrained>> {
+  using Base = LanguageModel<Scalar, PreTrained, ForPreTraining>;
+  using Loader = typename Base::PreTrainedModel;
+  friend Loader;
+
+ public:
+  /// Its name without the family's.
+  static constexpr std::string_view suffix = "ForPreTraining";
+  /// Logits of tokens, `[tokens, vocab]`, and of pairs, `[segments, labels]`.
+  using Output = typename Base::PreTrainingOutput;
+
+  /// A model with fresh weights. Throws ConfigError.
+  explicit ForPreTraining(const EncoderConfig& config)
+      : ForPreTraining(config, Initializer(0, config.initializer_range)) {}
+  /// The same with weights from `init`.
+  ForPreTraining(const EncoderConfig& config, const Initializer& init)
+      : Base(config, /*pooler=*/true, init),
+        pair_classifier_(config.hidden_size, Base::pair_labels(config), init) {}
+
+  /// Both logits of the batch. Throws ShapeError for an empty text.
+  [[nodiscard]] Output operator()(Context& cx, const Batch& batch) const {
+    return outputs(cx, batch, this->base_model()(cx, batch));
+  }
+  /// The same, where the masked language model's are of the tokens at `positions` alone.
+  [[nodiscard]] Output operator()(Context& cx, const Batch& batch,
+                                  std::span<const Index> positions) const {
+    const Tensor<Scalar> hidden = this->base_model()(cx, batch);  // [tokens, hidden]
+    return {this->head(cx, gather_rows(cx, hidden, positions)), pairs(cx, batch, hidden)};
+  }
+  /// The same from what the encoder made of it, `[tokens, hidden]`.
+  [[nodiscard]] Output outputs(Context& cx, const Batch& batch,
+                               const Tensor<Scalar>& hidden) const {
+    return {this->head(cx, hidden), pairs(cx, batch, hidden)};
+  }
+
+  /// The sum of both cross entropies: with a label for each token, -100 for those that do not
+  /// count, and with one for each text.
+  [[nodiscard]] Tensor<Scalar> loss(Context& cx, const Output& outputs,
+                                    std::span<const TokenId> labels,
+                                    std::span<const TokenId> pair_labels) const {
+    const auto& [of_tokens, of_pairs] = outputs;
+    return add(cx, cross_entropy(cx, of_tokens, labels), cross_entropy(cx, of_pairs, pair_labels));
+  }
+
+  /// Visits the language model's head and the layer of pairs.
+  static void visit_head(auto& self, auto&& f) {
+    Base::visit_head(self, f);
+    f(Base::pair_classifier, self.pair_classifier_);
+  }
+
+ private:
+  Tensor<Scalar> pairs(Context& cx, const Batch& batch, const Tensor<Scalar>& hidden) const {
+    const Tensor<Scalar> first = gather_rows(cx, hidden, first_tokens(batch));
+    const Tensor<Scalar> pooled = (*this->base_model().pooler())(cx, first);  // [segments, hidden]
+    return pair_classifier_(cx, dropout(cx, pooled, Base::pair_dropout_prob(this->config())));
+  }
+
+  void pack_head(ThreadPool& threads, Precision precision) {
+    Base::pack_head(threads, precision);
+    pair_classifier_.pack(threads, precision);
+  }
+
+  Linear<Scalar> pair_classifier_;  // [labels, hidden]
 };
 
 /// The language model that predicts the next token; its weights and outputs are those of the masked

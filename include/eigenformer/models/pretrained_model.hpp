@@ -134,7 +134,7 @@ class PreTrainedModel {
     CheckpointKeys keys = Model::keys_of(config, checkpoint);
     if (options.initialize_missing_head && options.replace_head) keys.keep_base();
     Model model = Model::unloaded(config, keys);
-    if (options.keep_pooler && keys.contains("pooler.dense.weight")) add_pooler(model);
+    if (options.keep_pooler) add_pooler(model, keys, "");
     const std::string wanted = config.class_name(Model::suffix);
     const std::string found = config.architectures.empty() ? wanted : config.architectures.front();
     const std::string note =
@@ -150,14 +150,17 @@ class PreTrainedModel {
     const Config config = Config::from_packed(file);
     check_architecture(file, config, Model::suffix);
     Model model = Model::unloaded(config, file);
-    if (file.contains(concat(base, ".pooler.dense.weight"))) add_pooler(model);
+    add_pooler(model, file, concat(base, "."));
     load_packed(named_parameters(model), file);
     return model;
   }
 
-  static void add_pooler(Model& model) {
+  /// Makes a pooler, where `file` holds one under that prefix and the encoder may have one.
+  static void add_pooler(Model& model, const auto& file, const std::string& prefix) {
     if constexpr (requires { model.base_model_.add_pooler(Initializer::none()); }) {
-      model.base_model_.add_pooler(Initializer::none());
+      if (file.contains(concat(prefix, Encoder::pooler_name, ".weight"))) {
+        model.base_model_.add_pooler(Initializer::none());
+      }
     }
   }
 

@@ -96,6 +96,35 @@ class ForSequenceClassification
   Linear<Scalar> out_proj_;
 };
 
+/// Labels or scores of whole texts, `[segments, labels]`, by linear(dropout(pooler(h))).
+template <class Scalar, template <class, class> class PreTrained>
+class ForPooledSequenceClassification
+    : public SequenceClassificationModel<Scalar, PreTrained,
+                                         ForPooledSequenceClassification<Scalar, PreTrained>> {
+  using Base = SequenceClassificationModel<Scalar, PreTrained, ForPooledSequenceClassification>;
+
+ public:
+  /// A model with fresh weights. Throws ConfigError.
+  explicit ForPooledSequenceClassification(const EncoderConfig& config)
+      : ForPooledSequenceClassification(config, Initializer(0, config.initializer_range)) {}
+  /// The same with weights from `init`.
+  ForPooledSequenceClassification(const EncoderConfig& config, const Initializer& init)
+      : Base(config, /*pooler=*/true, init),
+        classifier_(config.hidden_size, config.labels(), init) {}
+
+  /// Hidden states of first tokens, `[segments, hidden]`, to `[segments, labels]`.
+  [[nodiscard]] Tensor<Scalar> head(Context& cx, const Tensor<Scalar>& first) const {
+    const Tensor<Scalar> pooled = (*this->base_model().pooler())(cx, first);  // [segments, hidden]
+    return classifier_(cx, dropout(cx, pooled, this->config().classifier_dropout_prob()));
+  }
+
+  /// Visits `classifier`.
+  static void visit_head(auto& self, auto&& f) { f("classifier", self.classifier_); }
+
+ private:
+  Linear<Scalar> classifier_;
+};
+
 /// Labels of tokens, such as the kinds of names, `[tokens, labels]`: linear(dropout(h)).
 template <class Scalar, template <class, class> class PreTrained>
 class ForTokenClassification

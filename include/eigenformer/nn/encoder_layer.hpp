@@ -15,15 +15,16 @@ namespace eigenformer {
 
 /// Sizes and behaviour of an EncoderLayer.
 struct EncoderLayerOptions {
-  Index hidden = 0;                            ///< columns in and out
-  Index heads = 1;                             ///< of the attention; must divide hidden
-  Index intermediate = 0;                      ///< columns inside the feed-forward network
-  Activation activation = Activation::gelu;    ///< of the feed-forward network
-  double norm_eps = 1e-12;                     ///< of both norms; BERT's 1e-12
-  double dropout = 0;                          ///< of both sub-layers' outputs
-  double attention_dropout = 0;                ///< of the attention probabilities
-  bool causal = false;                         ///< tokens see no later ones
-  std::optional<double> attention_scale = {};  ///< of the scores; default 1 / sqrt(head size)
+  Index hidden = 0;                                 ///< columns in and out
+  Index heads = 1;                                  ///< of the attention; must divide hidden
+  Index intermediate = 0;                           ///< columns inside the feed-forward network
+  Activation activation = Activation::gelu;         ///< of the feed-forward network
+  double norm_eps = 1e-12;                          ///< of both norms; BERT's 1e-12
+  double dropout = 0;                               ///< of both sub-layers' outputs
+  std::optional<double> feed_forward_dropout = {};  ///< of the second one's; default `dropout`
+  double attention_dropout = 0;                     ///< of the attention probabilities
+  bool causal = false;                              ///< tokens see no later ones
+  std::optional<double> attention_scale = {};       ///< of the scores; default 1 / sqrt(head size)
 };
 
 namespace detail {
@@ -72,7 +73,8 @@ class EncoderLayer {
                        .activation = options.activation},
                       init),
         output_norm_(options.hidden, options.norm_eps, init),
-        dropout_(options.dropout) {}
+        attention_dropout_(options.dropout),
+        feed_forward_dropout_(options.feed_forward_dropout.value_or(options.dropout)) {}
 
   /// Tokens that inference works on at a time: however large a batch, what lies between x and z
   /// stays in cache, and takes no more memory.
@@ -131,15 +133,16 @@ class EncoderLayer {
   /// layer_norm.
   Tensor<Scalar> rest(Context& cx, const Tensor<Scalar>& attended, const Tensor<Scalar>& x,
                       const Tensor<Scalar>& into = {}) const {
-    const Tensor<Scalar> y = attention_norm_(cx, dropout(cx, attended, dropout_), x);
-    return output_norm_(cx, dropout(cx, feed_forward_(cx, y), dropout_), y, into);
+    const Tensor<Scalar> y = attention_norm_(cx, dropout(cx, attended, attention_dropout_), x);
+    return output_norm_(cx, dropout(cx, feed_forward_(cx, y), feed_forward_dropout_), y, into);
   }
 
   MultiHeadAttention<Scalar> attention_;
   LayerNorm<Scalar> attention_norm_;
   FeedForward<Scalar> feed_forward_;
   LayerNorm<Scalar> output_norm_;
-  double dropout_;
+  double attention_dropout_;  // of its output
+  double feed_forward_dropout_;
 };
 
 }  // namespace eigenformer
