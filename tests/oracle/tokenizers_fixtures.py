@@ -9,11 +9,14 @@ Random cases come from splitmix64, in the same order here and in tests/tokenizer
 are worth reading are kept in full.
 """
 import argparse
+import base64
 import codecs
 import json
 import os
 import pathlib
 import random
+import tempfile
+import types
 
 os.environ["RUST_BACKTRACE"] = "0"
 
@@ -301,6 +304,84 @@ def bert_toy(number):
                       "vocab": vocab}}
 
 
+# What the trained toy's character map does, besides what a text needs to be worth reading: clusters and characters that become more or less.
+RULES = {"\u3000": " ", "\u00a0": " ", "\t": " ", "\n": " ", "\r": " ", "\u0000": "", "\u0001": "", "\u001f": "", "\u007f": "", "\ufeff": "", "\u200b": " ", "é": "e\u0301",
+         "e\u0301": "E", "ﬁ": "fi", "½": "1\u20442", "Ⅷ": "VIII", "²": "2", "…": "...", "ǅ": "Dž", "ß": "ss", "か\u3099": "が", "\u0301": "", "한": "\u1112\u1161\u11ab",
+         "\r\n": "|", "ｘ": "x", "ﷺ": "صلى الله", "日本": "nope", "\ufffd": " ", "\U0001fae8": ":)"}
+
+
+def trained_unigram():
+    """Pieces with scores and the character map of a model that sentencepiece trains on texts of this script."""
+    import io
+    import sentencepiece
+    from sentencepiece import sentencepiece_model_pb2
+    texts = [case["text"] for case in readable_cases()]
+    for number in range(1500):
+        random_text = Random(number)
+        texts.append("".join(random_text.piece() if random_text.below(3) == 0 else random_text.letter() for _ in range(30)))
+    lines = [line.replace("\0", "") for text in texts for line in text.splitlines() if line.strip()]
+    model = io.BytesIO()
+    with tempfile.NamedTemporaryFile("w", suffix=".tsv", encoding="utf-8") as rules:
+        for key, value in RULES.items():
+            if key != "\0":
+                rules.write(" ".join(f"{ord(c):X}" for c in key) + "\t" + " ".join(f"{ord(c):X}" for c in value) + "\n")
+        rules.flush()
+        sentencepiece.SentencePieceTrainer.train(sentence_iterator=iter(lines), model_writer=model, vocab_size=500, normalization_rule_tsv=rules.name,
+                                                 character_coverage=0.98, hard_vocab_limit=False, num_threads=1, minloglevel=2)
+    proto = sentencepiece_model_pb2.ModelProto.FromString(model.getvalue())
+    return [[p.piece, p.score] for p in proto.pieces], base64.b64encode(proto.normalizer_spec.precompiled_charsmap).decode()
+
+
+def unigram_toy(number, trained):
+    """A Unigram model between the stages of ALBERT's, XLM-RoBERTa's and others' files: the trained one, or random pieces whose scores are often equal."""
+    rng = random.Random(2000 + number)
+
+    def chance(p=.5):
+        return rng.random() < p
+
+    pieces, charsmap = trained
+    vocab = [["<s>", 0.0], ["<pad>", 0.0], ["</s>", 0.0], ["<unk>", 0.0]]
+    if number < 3:
+        vocab += [piece for piece in pieces if piece[0] not in ("<s>", "</s>", "<unk>")]
+    else:
+        letters = list("abcdefghijlmnorstuwxyzABC0123'.,é日本 \u1112e\u0301\u2581")
+        random_pieces = letters + ["".join(rng.choice(letters) for _ in range(rng.randrange(2, 6))) for _ in range(150)]
+        random_pieces += ["\u2581the", "hello", "\u2581Hello", "x" * 7, "x" * 20, "ab", "abab", "\u2581\u2581", "👩\u200d"]
+        vocab += [[piece, -float(rng.randrange(2, 7))] for piece in dict.fromkeys(random_pieces) if chance(.9)]
+    if number in (2, 4):
+        known = range(256) if number == 2 else range(0xE0)
+        vocab += [[f"<0x{byte:02X}>", -20.0] for byte in known]
+    vocab.append(["<mask>", 0.0])
+    precompiled, spaces = {"type": "Precompiled", "precompiled_charsmap": charsmap}, {"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": " "}
+    quotes = [{"type": "Replace", "pattern": {"String": quote}, "content": '"'} for quote in ("``", "''")]
+    accents, small, strip = [{"type": "NFKD"}, {"type": "StripAccents"}], {"type": "Lowercase"}, {"type": "Strip", "strip_left": False, "strip_right": True}
+    chain = [quotes + accents + [small, precompiled, spaces], [precompiled, spaces], [precompiled, strip, spaces | {"content": "\u2581"}],
+             accents + [{"type": "Replace", "pattern": {"String": "e"}, "content": "Eé"}, {"type": "Replace", "pattern": {"String": "b"}, "content": ""}], None,
+             [{"type": "NFKD"}, small, {"type": "Strip", "strip_left": True, "strip_right": True}]][number]
+    scheme = ["always", "always", "first", "never", "first", "always"][number]
+    metaspace = {"type": "Metaspace", "replacement": "\u2581", "prepend_scheme": scheme, "split": number != 3}
+    if number == 3:
+        metaspace = {"type": "Metaspace", "replacement": "\u2581", "str_rep": "\u2581", "add_prefix_space": False, "prepend_scheme": "never", "split": False}
+    white_space = {"type": "WhitespaceSplit"}
+    pre = {"type": "Sequence", "pretokenizers": [white_space, metaspace]} if number in (1, 4) else white_space if number == 5 else metaspace
+    special, text = (lambda name, kind: {"SpecialToken": {"id": name, "type_id": kind}}), (lambda name, kind: {"Sequence": {"id": name, "type_id": kind}})
+    kind = int(number % 2 == 0)
+    template = {"type": "TemplateProcessing", "single": [special("<s>", 0), text("A", 0), special("</s>", 0)],
+                "pair": [special("<s>", 0), text("A", 0), special("</s>", 0)] + [special("</s>", 0)] * (1 - kind) + [text("B", kind), special("</s>", kind)],
+                "special_tokens": {"<s>": {"id": "<s>", "ids": [0], "tokens": ["<s>"]}, "</s>": {"id": "</s>", "ids": [2], "tokens": ["</s>"]}}}
+    ids = {piece: i for i, (piece, _) in enumerate(vocab)}
+    added = [{"id": ids[name], "content": name, "single_word": False, "lstrip": name == "<mask>", "rstrip": False, "normalized": False, "special": True}
+             for name in ("<s>", "<pad>", "</s>", "<unk>", "<mask>")]
+    for name in ("the", "É", " a", "日本"):
+        if chance():
+            used = [token["id"] for token in added if token["id"] >= len(vocab)]
+            added.append({"id": ids.get(name, len(vocab) + len(used)), "content": name, "single_word": chance(.3), "lstrip": chance(.3), "rstrip": chance(.3),
+                          "normalized": chance(.7), "special": chance(.3)})
+    return {"version": "1.0", "truncation": None, "padding": None, "added_tokens": added, "normalizer": chain and {"type": "Sequence", "normalizers": chain},
+            "pre_tokenizer": pre, "post_processor": template, "decoder": metaspace,
+            "model": {"type": "Unigram", "unk_id": 3, "vocab": vocab, "byte_fallback": number in (2, 4)}}
+
+
 # ---- cases kept in full ----
 
 def readable_cases():
@@ -391,6 +472,18 @@ def bert(folder, lowercase):
     return tokenizer
 
 
+def albert(folder, lowercase, keep_accents):
+    """What transformers makes of ALBERT's spiece.model."""
+    from transformers.convert_slow_tokenizer import AlbertConverter
+    import sentencepiece
+    model = str(folder / "spiece.model")
+    pieces = sentencepiece.SentencePieceProcessor(model_file=model)
+    tokenizer = AlbertConverter(types.SimpleNamespace(vocab_file=model, convert_tokens_to_ids=pieces.piece_to_id, do_lower_case=lowercase,
+                                                      keep_accents=keep_accents)).converted()
+    tokenizer.add_special_tokens(["[CLS]", "[SEP]", "<unk>", "<pad>", AddedToken("[MASK]", lstrip=True, normalized=False)])
+    return tokenizer
+
+
 def shared_lines(data):
     """Name and texts of each real text; a pair for question and context."""
     for name in ("text/wikitext-2-valid.txt", "text/tinyshakespeare.txt", "sst2/train.tsv", "sst2/dev.tsv", "stsb/train.tsv", "stsb/dev.tsv", "rte/train.tsv",
@@ -415,7 +508,7 @@ def shared_digests(tokenizer, texts):
         for text, encoding in zip(texts[i:i + CHUNK], tokenizer.encode_batch(texts[i:i + CHUNK])):
             starts = [starts_of(t) for t in text] if pairs else [starts_of(text), None]
             for window in [encoding, *encoding.overflowing]:
-                made = result(tokenizer, window, starts)
+                made = result(tokenizer, window, starts, overflow=window is not encoding)
                 fnv.numbers(made["ids"])
                 fnv.numbers(made["offsets"])
         digests.append(fnv.hex())
@@ -442,6 +535,8 @@ def main():
     FIXTURES.mkdir(parents=True, exist_ok=True)
     small = Tokenizer.from_file(str(MODEL))
     toys = {f"toy{n}": toy(n) for n in range(18)} | {f"bert{n}": bert_toy(n) for n in range(6)}
+    trained = trained_unigram()
+    toys |= {f"unigram{n}": unigram_toy(n, trained) for n in range(6)}
     tokenizers = {"model": small} | {name: Tokenizer.from_str(json.dumps(document)) for name, document in toys.items()}
     if args.show:
         name, number = args.show[0], int(args.show[1])
@@ -458,12 +553,13 @@ def main():
     cases = {name: [digest(run(tokenizer, Random(n).case())) for n in range(RANDOM_CASES if name == "model" else TOY_CASES)]
              for name, tokenizer in tokenizers.items()}
     write("digests.json", {"model_file": fnv.hex(), "pieces": PIECES, "letters": LETTERS, "random": cases, "invalid": invalid,
-                           "unicode": {name: unicode_digests(tokenizers[name]) for name in ("model", "bert0", "bert2", "bert3")}, "strip": strip_digests(strip_tokenizer())})
+                           "unicode": {name: unicode_digests(tokenizers[name]) for name in ("model", "bert0", "bert2", "bert3", "unigram0", "unigram2")}, "strip": strip_digests(strip_tokenizer())})
     write("cases.json", [{"case": case, "result": run(small, case)} for case in readable_cases()])
     if args.shared:
         made = {}
         named = {"roberta-base": Tokenizer.from_file(str(args.shared / "roberta-base/tokenizer.json")), "gpt2": gpt2(args.shared / "gpt2"),
-                 "bert-base-uncased": bert(args.shared / "bert-base-uncased", True), "bert-base-cased": bert(args.shared / "bert-base-cased", False)}
+                 "bert-base-uncased": bert(args.shared / "bert-base-uncased", True), "bert-base-cased": bert(args.shared / "bert-base-cased", False),
+                 "albert": albert(args.shared / "albert", True, False), "albert-cased": albert(args.shared / "albert", False, True)}
         for file, texts in shared_lines(args.shared):
             made[file] = {name: shared_digests(tokenizer, texts) for name, tokenizer in named.items()}
         write("shared_data.json", made)

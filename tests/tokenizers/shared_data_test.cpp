@@ -1,7 +1,11 @@
 // Published tokenizers on real text: the vectors of HF's and fairseq's own tests, and every line of
 // the shared texts against Hugging Face tokenizers 0.22.2 by digests of 2000 lines each
 // (tests/oracle/tokenizers_fixtures.py --shared). Skipped where the shared data are absent.
+#include <cstdint>
+#include <cstring>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -46,6 +50,119 @@ Tokenizer bert(const std::string& name, bool lower) {
   write_file(folder.path() + "/vocab.txt", read_file(data + "/" + name + "/vocab.txt"));
   if (!lower) write_file(folder.path() + "/tokenizer_config.json", R"({"do_lower_case": false})");
   return Tokenizer::from_pretrained(folder.path());
+}
+
+/// The fields of a message in protobuf's format: calls field(number, value, bytes), of which one is
+/// empty, for each.
+template <class Field>
+void read_message(std::string_view message, const Field& field) {
+  std::size_t at = 0;
+  const auto byte = [&] { return static_cast<std::uint64_t>(message.at(at++) & 0xFF); };
+  const auto varint = [&] {
+    std::uint64_t value = 0;
+    for (int shift = 0;; shift += 7) {
+      const std::uint64_t next = byte();
+      value |= (next & 0x7F) << shift;
+      if (next < 0x80) return value;
+    }
+  };
+  while (at < message.size()) {
+    const std::uint64_t key = varint();
+    std::uint64_t value = 0;
+    std::string_view bytes;
+    if (key % 8 == 0) {
+      value = varint();
+    } else {
+      const std::uint64_t size = key % 8 == 2 ? varint() : key % 8 == 1 ? 8 : 4;
+      bytes = message.substr(at, size);
+      at += size;
+    }
+    field(key / 8, value, bytes);
+  }
+}
+
+std::string encode_base64(std::string_view bytes) {
+  static constexpr std::string_view digits =
+      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  std::string text;
+  for (std::size_t at = 0; at < bytes.size(); at += 3) {
+    unsigned bits = 0;
+    for (std::size_t i = 0; i < 3; ++i) {
+      bits = bits << 8 | (at + i < bytes.size() ? static_cast<unsigned char>(bytes[at + i]) : 0U);
+    }
+    for (int i = 3; i >= 0; --i) text += digits[bits >> 6 * i & 63];
+  }
+  if (bytes.size() % 3 != 0)
+    text.replace(text.size() - (3 - bytes.size() % 3), 3, 3 - bytes.size() % 3, '=');
+  return text;
+}
+
+/// tokenizer.json as transformers makes it of ALBERT's spiece.model; the published one is not among
+/// the data.
+Tokenizer albert(bool lower, bool keep_accents) {
+  const std::string model = read_file(data + "/albert/spiece.model");
+  Json::array_t vocabulary;
+  std::string characters;
+  read_message(model, [&](std::uint64_t number, std::uint64_t, std::string_view bytes) {
+    if (number == 3) {  // normalizer_spec
+      read_message(bytes, [&](std::uint64_t inner, std::uint64_t, std::string_view map) {
+        if (inner == 2) characters = map;
+      });
+    }
+    if (number != 1) return;
+    std::string piece;
+    float score = 0;
+    read_message(bytes, [&](std::uint64_t inner, std::uint64_t, std::string_view value) {
+      if (inner == 1) piece = value;
+      if (inner == 2) std::memcpy(&score, value.data(), sizeof(score));
+    });
+    // Such pieces are never to be taken, since the model's own rules cut them.
+    const bool number_comma = piece.size() > 1 && piece.back() == ',' &&
+                              piece[piece.size() - 2] >= '0' && piece[piece.size() - 2] <= '9';
+    vocabulary.push_back(Json::array({piece, double{score} - (number_comma ? 100 : 0)}));
+  });
+  const auto replace = [](const char* kind, const char* pattern, const char* content) {
+    return Json{{"type", "Replace"}, {"pattern", {{kind, pattern}}}, {"content", content}};
+  };
+  Json::array_t normalizers{replace("String", "``", "\""), replace("String", "''", "\"")};
+  if (!keep_accents) {
+    normalizers.push_back({{"type", "NFKD"}});
+    normalizers.push_back({{"type", "StripAccents"}});
+  }
+  if (lower) normalizers.push_back({{"type", "Lowercase"}});
+  normalizers.push_back(
+      {{"type", "Precompiled"}, {"precompiled_charsmap", encode_base64(characters)}});
+  normalizers.push_back(replace("Regex", " {2,}", " "));
+  const auto special = [](const char* name, int type) {
+    return Json{{"SpecialToken", {{"id", name}, {"type_id", type}}}};
+  };
+  const auto text = [](const char* name, int type) {
+    return Json{{"Sequence", {{"id", name}, {"type_id", type}}}};
+  };
+  Json::array_t added;
+  for (const auto& [name, id] :
+       {std::pair("<pad>", 0), std::pair("<unk>", 1), std::pair("[CLS]", 2), std::pair("[SEP]", 3),
+        std::pair("[MASK]", 4)}) {
+    added.push_back({{"id", id}, {"content", name}, {"lstrip", id == 4}, {"special", true}});
+  }
+  const Json metaspace = {
+      {"type", "Metaspace"}, {"replacement", "\u2581"}, {"prepend_scheme", "always"}};
+  const Json document = {
+      {"version", "1.0"},
+      {"added_tokens", std::move(added)},
+      {"normalizer", {{"type", "Sequence"}, {"normalizers", std::move(normalizers)}}},
+      {"pre_tokenizer", metaspace},
+      {"post_processor",
+       {{"type", "TemplateProcessing"},
+        {"single", Json::array({special("[CLS]", 0), text("A", 0), special("[SEP]", 0)})},
+        {"pair", Json::array({special("[CLS]", 0), text("A", 0), special("[SEP]", 0), text("B", 1),
+                              special("[SEP]", 1)})},
+        {"special_tokens",
+         {{"[CLS]", {{"id", "[CLS]"}, {"ids", Json::array({2})}}},
+          {"[SEP]", {{"id", "[SEP]"}, {"ids", Json::array({3})}}}}}}},
+      {"decoder", metaspace},
+      {"model", {{"type", "Unigram"}, {"unk_id", 1}, {"vocab", std::move(vocabulary)}}}};
+  return Tokenizer::from_json(document.dump(), lower ? "albert" : "albert-cased");
 }
 
 TEST_F(SharedData, PublishedVectors) {
@@ -156,6 +273,8 @@ TEST_F(SharedData, EveryLineAsTheReference) {
   ASSERT_EQ(fixture.size(), 16U);
   const Tokenizer uncased = bert("bert-base-uncased", true);
   const Tokenizer cased = bert("bert-base-cased", false);
+  const Tokenizer small_letters = albert(true, false);
+  const Tokenizer as_written = albert(false, true);
   std::size_t compared = 0;
   for (const auto& [name, expected] : fixture.items()) {
     const Texts texts = read_texts(name);
@@ -164,6 +283,8 @@ TEST_F(SharedData, EveryLineAsTheReference) {
     compare_texts(gpt2(), "gpt2, " + name, texts, expected["gpt2"]);
     compare_texts(uncased, "bert-base-uncased, " + name, texts, expected["bert-base-uncased"]);
     compare_texts(cased, "bert-base-cased, " + name, texts, expected["bert-base-cased"]);
+    compare_texts(small_letters, "albert, " + name, texts, expected["albert"]);
+    compare_texts(as_written, "albert-cased, " + name, texts, expected["albert-cased"]);
   }
   RecordProperty("texts", static_cast<int>(compared));
 }

@@ -277,14 +277,19 @@ TEST(Tokenizer, TruncationThatCannotBeDone) {
 TEST(Tokenizer, RefusesStagesByName) {
   const std::pair<const char*, const char*> stages[] = {
       {"normalizer", R"({"type": "NFKC"})"},
-      {"normalizer", R"({"type": "Sequence", "normalizers": []})"},
+      {"normalizer", R"({"type": "Sequence", "normalizers": [{"type": "NFD"}]})"},
+      {"normalizer", R"({"type": "Replace", "pattern": {"Regex": "\\s+"}, "content": " "})"},
+      {"normalizer", R"({"type": "Replace", "pattern": {"String": ""}, "content": " "})"},
       {"pre_tokenizer", R"({"type": "Split", "pattern": {"Regex": "x"}})"},
       {"pre_tokenizer", R"({"type": "Sequence", "pretokenizers": [{"type": "Whitespace"}]})"},
       {"post_processor", R"({"type": "SomeProcessing"})"},
       {"pre_tokenizer", R"({"type": "Sequence", "pretokenizers": [{"type": "BertPreTokenizer"},
                                                                    {"type": "ByteLevel"}]})"},
-      {"decoder", R"({"type": "Metaspace"})"},
-      {"model", R"({"type": "Unigram", "vocab": []})"},
+      {"pre_tokenizer", R"({"type": "Metaspace", "replacement": "_", "prepend_scheme": "last"})"},
+      {"pre_tokenizer", R"({"type": "Sequence", "pretokenizers": [
+                             {"type": "Metaspace", "replacement": "_"}, {"type": "WhitespaceSplit"}]})"},
+      {"decoder", R"({"type": "CTC"})"},
+      {"model", R"({"type": "WordLevel", "vocab": {}})"},
       {"model", R"({"vocab": {}})"},
       {"model", R"({"type": "BPE", "vocab": {}, "merges": [], "dropout": 0.1})"},
       {"version", R"("2.0")"},
@@ -298,6 +303,50 @@ TEST(Tokenizer, RefusesStagesByName) {
   Json document = toy_document();
   document["normalizer"] = {{"type", "Prepend"}};
   EXPECT_NE(refusal<ConfigError>(document).find("Prepend"), std::string::npos);
+}
+
+TEST(Unigram, RefusesWhatItCannotUse) {
+  const auto refused = [](auto error, const char* key, const char* stage) {
+    Json document = toy_document();
+    document["model"] = parse_json(R"({"type": "Unigram", "unk_id": 0, "vocab": [["u", 0]]})", "");
+    document["added_tokens"] = Json::array();
+    document[key] = parse_json(stage, "stage");
+    return refusal<decltype(error)>(document);
+  };
+  const auto model = [&](const char* stage) { return refused(FormatError(""), "model", stage); };
+  EXPECT_NE(model(R"({"type": "Unigram", "unk_id": 0, "vocab": {"a": 0}})").find("scores"),
+            std::string::npos);
+  EXPECT_NE(model(R"({"type": "Unigram", "unk_id": 1, "vocab": [["a", 0]]})").find("unk_id 1"),
+            std::string::npos);
+  EXPECT_NE(model(R"({"type": "Unigram", "unk_id": 0, "vocab": []})").find("unk_id 0"),
+            std::string::npos);
+  for (const char* piece : {R"(["a"])", R"([0, "a"])", R"(["b", 0, 1])", R"(["b", "c"])", "[]",
+                            R"("b")", "1", R"({"b": 0})", R"(["b", null])"}) {
+    const std::string vocab = R"([["a", -1.5], )" + std::string(piece) + "]";
+    const std::string stage = R"({"type": "Unigram", "unk_id": 0, "vocab": )" + vocab + "}";
+    EXPECT_NE(model(stage.c_str()).find("piece 1 "), std::string::npos) << piece;
+  }
+  EXPECT_NE(model(R"({"type": "Unigram", "unk_id": 0, "vocab": [["a", 0], ["a", 1]]})")
+                .find("'a' appears twice"),
+            std::string::npos);
+  EXPECT_NE(refused(ConfigError(""), "model", R"({"type": "Unigram", "vocab": [["a", 0]]})")
+                .find("unk_id"),
+            std::string::npos);
+  const auto precompiled = [&](const std::string& map) {
+    const std::string stage = R"({"type": "Precompiled", "precompiled_charsmap": ")" + map + "\"}";
+    return refused(FormatError(""), "normalizer", stage.c_str());
+  };
+  for (const char* map : {"", "A", "!!!!", "AAAA", "BAAAAA==", "BAAAAAAAAAD/"}) {
+    EXPECT_NE(precompiled(map).find("precompiled_charsmap"), std::string::npos) << map;
+  }
+  for (const char* stage :
+       {R"({"type": "Metaspace"})", R"({"type": "Metaspace", "replacement": "__"})",
+        R"({"type": "Metaspace", "replacement": "_", "add_prefix_space": false,
+                                "prepend_scheme": "always"})"}) {
+    EXPECT_NE(refused(FormatError(""), "pre_tokenizer", stage).find("Metaspace"),
+              std::string::npos);
+    EXPECT_NE(refused(FormatError(""), "decoder", stage).find("Metaspace"), std::string::npos);
+  }
 }
 
 TEST(WordPiece, RefusesWhatItCannotUse) {

@@ -35,8 +35,9 @@ class StringMatcher {
     std::uint32_t pattern;
   };
 
-  /// Of equal patterns the first one counts.
+  /// Of equal patterns the first one counts; an empty one is never found.
   void add(std::string_view pattern, std::uint32_t number) {
+    if (pattern.empty()) return;
     std::uint32_t node = 0;
     for (const char c : pattern) {
       const auto byte = static_cast<unsigned char>(c);

@@ -1,12 +1,14 @@
 // The decoder stage: tokens back to text.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 
 #include "eigenformer/io/json.hpp"
 #include "eigenformer/tokenizers/byte_level.hpp"
 #include "eigenformer/tokenizers/json_fields.hpp"
+#include "eigenformer/tokenizers/metaspace.hpp"
 #include "eigenformer/tokenizers/unicode.hpp"
 
 namespace eigenformer::detail {
@@ -24,6 +26,7 @@ class Decoder {
   /// Appends one token to what will be the text.
   void append(std::string& bytes, std::string_view token, bool first) const {
     if (word_piece_) return append_word_piece(bytes, token, first);
+    if (metaspace_) return metaspace_->append_decoded(bytes, token, first);
     if (!byte_level_) {
       if (!first) bytes += ' ';
       bytes += token;
@@ -58,6 +61,10 @@ class Decoder {
     }
     word_piece_ = type == "WordPiece";
     byte_level_ = type == "ByteLevel";
+    if (type == "Metaspace") {
+      metaspace_ = Metaspace::from_json(stage, source, "decoder");
+      return;
+    }
     check<ConfigError>(word_piece_ || byte_level_, source, ": decoder '", type,
                        "' is not supported");
     if (word_piece_) {
@@ -86,6 +93,7 @@ class Decoder {
     bytes += piece;
   }
 
+  std::optional<Metaspace> metaspace_;
   bool byte_level_ = false;
   bool word_piece_ = false;
   std::string prefix_;

@@ -17,6 +17,7 @@
 #include "eigenformer/base/error.hpp"
 #include "eigenformer/io/json.hpp"
 #include "eigenformer/tokenizers/added_tokens.hpp"
+#include "eigenformer/tokenizers/aligned_text.hpp"
 #include "eigenformer/tokenizers/encode_cache.hpp"
 #include "eigenformer/tokenizers/normalizer.hpp"
 #include "eigenformer/tokenizers/pre_tokenizer.hpp"
@@ -85,10 +86,7 @@ class Pipeline {
       if (number != AddedTokens::none) return add_token(outer, end, number);
       PieceText between{out.text.substr(outer, end - outer), outer, nullptr};
       AlignedText normalized;
-      if (!normalizer_.empty()) {
-        normalized = normalizer_(between.text, outer);
-        between = {normalized.text, 0, normalized.spans.data()};
-      }
+      between = normalizer_(between, normalized);
       added_.split(between.text, true, as_text, [&](std::size_t from, std::size_t to, auto inner) {
         if (inner != AddedTokens::none) {
           const ByteSpan span = between.whole(from, to);
@@ -129,33 +127,6 @@ class Pipeline {
   };
   static constexpr std::uint8_t many = 255;  // has to be counted
 
-  /// A piece of the text: `spans` are the bytes of the text that each of its bytes stands for, or
-  /// null where it is the text itself from `base` on.
-  struct PieceText {
-    std::string_view text;
-    std::size_t base;
-    const ByteSpan* spans;
-
-    /// Bytes begin..end of the piece.
-    [[nodiscard]] PieceText part(std::size_t begin, std::size_t end) const noexcept {
-      return {text.substr(begin, end - begin), base + begin,
-              spans == nullptr ? nullptr : spans + begin};
-    }
-    /// The bytes of the text that bytes begin..end of the piece, whole characters, stand for.
-    [[nodiscard]] ByteSpan whole(std::size_t begin, std::size_t end) const noexcept {
-      if (spans != nullptr) return {spans[begin].begin, spans[end - 1].end};
-      return {static_cast<std::uint32_t>(base + begin), static_cast<std::uint32_t>(base + end)};
-    }
-    /// The same for any bytes, with all of the characters that they belong to.
-    [[nodiscard]] ByteSpan place(std::size_t begin, std::size_t end) const noexcept {
-      if (spans == nullptr) {
-        while (begin > 0 && is_continuation(text[begin])) --begin;
-        while (end < text.size() && is_continuation(text[end])) ++end;
-      }
-      return whole(begin, end);
-    }
-  };
-
   // ---- reading ----
 
   /// As in HF, a token's id is the vocabulary's where it is in it, else the next free one.
@@ -184,9 +155,10 @@ class Pipeline {
       const auto at = static_cast<std::size_t>(token.id);
       if (at >= added_at_.size()) added_at_.resize(at + 1, -1);
       added_at_[at] = static_cast<std::int32_t>(added_.all().size());
-      const bool changed = token.normalized && !normalizer_.empty();
-      const std::string pattern = changed ? normalizer_(token.content, 0).text : token.content;
-      added_.add(std::move(token), pattern);
+      PieceText pattern{token.content, 0, nullptr};
+      AlignedText normalized;
+      if (token.normalized) pattern = normalizer_(pattern, normalized);
+      added_.add(token, pattern.text);
     }
     std::sort(contents.begin(), contents.end());
     std::sort(file_ids.begin(), file_ids.end());
@@ -267,34 +239,54 @@ class Pipeline {
     if (pre_tokenizer_.add_prefix_space() && piece.text.front() != ' ') {
       // The space stands for the first character, together with that character itself.
       AlignedText spaced;
-      spaced.text.reserve(piece.text.size() + 1);
-      spaced.spans.reserve(piece.text.size() + 1);
-      spaced.text += ' ';
-      spaced.text += piece.text;
-      spaced.spans.push_back(piece.place(0, 1));
-      for (std::size_t i = 0; i < piece.text.size(); ++i) {
-        spaced.spans.push_back(piece.place(i, i + 1));
-      }
-      return split_piece({spaced.text, 0, spaced.spans.data()}, memory, out, word);
+      spaced.reserve(piece.text.size() + 1);
+      spaced.append(" ", piece.place(0, 1));
+      spaced.append(piece, 0, piece.text.size());
+      return split_piece(spaced.piece(), memory, out, word);
     }
+    if (pre_tokenizer_.metaspace()) return split_spaced(piece, memory, out, word);
     return split_piece(piece, memory, out, word);
   }
 
   std::int32_t split_piece(const PieceText& piece, EncodeMemory& memory, TextTokens& out,
                            std::int32_t word) const {
     pre_tokenizer_.split(piece.text, [&](std::size_t begin, std::size_t end) {
-      const std::size_t size = end - begin;
-      const std::int32_t number = word++;
-      if (size > ShortWord::max_size) return add_word(piece, begin, end, number, memory, out);
-      const ShortWord key(piece.text.data() + begin, size, piece.text.size() - begin);
-      const std::uint64_t hash = key.hash();
-      if (const TokenId id = whole_words_.find(key, hash); id != WordTable::none) [[likely]] {
-        out.tokens.push_back({id, piece.whole(begin, end), number});
-      } else {
-        add_short_word(key, hash, piece, begin, number, memory, out);
-      }
+      add_any_word(piece, begin, end, word++, memory, out);
     });
     return word;
+  }
+
+  /// The same with Metaspace, which changes the words.
+  std::int32_t split_spaced(const PieceText& piece, EncodeMemory& memory, TextTokens& out,
+                            std::int32_t word) const {
+    AlignedText spaced;
+    spaced.reserve(piece.text.size() + piece.text.size() / 2 + 3);
+    std::vector<std::size_t> ends;
+    pre_tokenizer_.split(piece.text, [&](std::size_t begin, std::size_t end) {
+      pre_tokenizer_.metaspace()->append(piece.part(begin, end), spaced, ends);
+    });
+    const PieceText whole = spaced.piece();
+    std::size_t begin = 0;
+    for (const std::size_t end : ends) {
+      add_any_word(whole, begin, end, word++, memory, out);
+      begin = end;
+    }
+    return word;
+  }
+
+  /// A word is looked up, in the vocabulary and among those already seen, before the model is
+  /// asked.
+  void add_any_word(const PieceText& piece, std::size_t begin, std::size_t end, std::int32_t number,
+                    EncodeMemory& memory, TextTokens& out) const {
+    const std::size_t size = end - begin;
+    if (size > ShortWord::max_size) return add_word(piece, begin, end, number, memory, out);
+    const ShortWord key(piece.text.data() + begin, size, piece.text.size() - begin);
+    const std::uint64_t hash = key.hash();
+    if (const TokenId id = whole_words_.find(key, hash); id != WordTable::none) [[likely]] {
+      out.tokens.push_back({id, piece.whole(begin, end), number});
+    } else {
+      add_short_word(key, hash, piece, begin, number, memory, out);
+    }
   }
 
   void add_word(const PieceText& piece, std::size_t begin, std::size_t end, std::int32_t number,

@@ -1,12 +1,16 @@
 // The pre-tokenizer stage: cuts text into the words that the model sees one by one.
 #pragma once
 
+#include <cstddef>
+#include <optional>
 #include <string>
 #include <string_view>
 
 #include "eigenformer/io/json.hpp"
 #include "eigenformer/tokenizers/byte_level.hpp"
 #include "eigenformer/tokenizers/json_fields.hpp"
+#include "eigenformer/tokenizers/metaspace.hpp"
+#include "eigenformer/tokenizers/unicode.hpp"
 #include "eigenformer/tokenizers/unicode_bert.hpp"
 
 namespace eigenformer::detail {
@@ -25,6 +29,8 @@ class PreTokenizer {
   [[nodiscard]] bool byte_level() const noexcept { return byte_level_; }
   /// Whether text that does not begin with a space gets one.
   [[nodiscard]] bool add_prefix_space() const noexcept { return add_prefix_space_; }
+  /// What words go through once they are split, if anything.
+  [[nodiscard]] const std::optional<Metaspace>& metaspace() const noexcept { return metaspace_; }
 
   /// Calls emit(begin, end) for each word of a text that is not empty.
   template <class Emit>
@@ -33,6 +39,8 @@ class PreTokenizer {
       byte_level_splitter_(text, emit);
     } else if (bert_) {
       split_bert(text, emit);
+    } else if (white_space_) {
+      split_white_space(text, emit);
     } else {
       emit(std::size_t{0}, text.size());
     }
@@ -48,12 +56,21 @@ class PreTokenizer {
       for (const Json& part : *parts) add(part, source);
       return;
     }
-    check<ConfigError>(type == "ByteLevel" || type == "BertPreTokenizer", source,
-                       ": pre_tokenizer '", type, "' is not supported");
-    check<ConfigError>(!byte_level_ && !bert_, source, ": pre_tokenizer '", type,
-                       "' after another one is not supported");
+    const bool first = !byte_level_ && !bert_ && !white_space_ && !metaspace_;
+    check<ConfigError>(first || (type == "Metaspace" && white_space_ && !metaspace_), source,
+                       ": pre_tokenizer '", type, "' after another one is not supported");
     bert_ = type == "BertPreTokenizer";
     if (bert_) return;
+    if (type == "WhitespaceSplit") {
+      white_space_ = true;
+      return;
+    }
+    if (type == "Metaspace") {
+      metaspace_ = Metaspace::from_json(stage, source, "pre_tokenizer");
+      return;
+    }
+    check<ConfigError>(type == "ByteLevel", source, ": pre_tokenizer '", type,
+                       "' is not supported");
     byte_level_ = true;
     add_prefix_space_ = json_flag(stage, "add_prefix_space", true, source);
     use_regex_ = json_flag(stage, "use_regex", true, source);
@@ -81,7 +98,26 @@ class PreTokenizer {
     end_word(text.size());
   }
 
+  /// Parts words by white space.
+  template <class Emit>
+  static void split_white_space(std::string_view text, Emit&& emit) {
+    const UnicodeClasses& classes = UnicodeClasses::instance();
+    std::size_t begin = 0;
+    for (std::size_t at = 0; at < text.size();) {
+      const Utf8Char next = decode_utf8(text.data() + at);
+      const std::size_t end = at + next.size;
+      if (classes.is_space(next.point)) {
+        if (begin < at) emit(begin, at);
+        begin = end;
+      }
+      at = end;
+    }
+    if (begin < text.size()) emit(begin, text.size());
+  }
+
   ByteLevelSplitter byte_level_splitter_;
+  std::optional<Metaspace> metaspace_;
+  bool white_space_ = false;
   bool bert_ = false;
   bool byte_level_ = false;
   bool add_prefix_space_ = false;

@@ -1,4 +1,4 @@
-// The model stage: words in, tokens out. BPE is one; WordPiece and Unigram can be others.
+// The model stage: words in, tokens out. BPE, WordPiece and Unigram.
 #pragma once
 
 #include <cstdint>
@@ -25,6 +25,7 @@ struct ModelScratch {
   std::vector<std::uint32_t> previous;
   std::vector<std::uint32_t> next;
   std::vector<std::uint64_t> heap;
+  std::vector<double> scores;
 };
 
 /// Const and without state: any number of threads may use one, each with its own scratch.

@@ -19,6 +19,7 @@
 #include "eigenformer/tokenizers/bpe.hpp"
 #include "eigenformer/tokenizers/json_fields.hpp"
 #include "eigenformer/tokenizers/tokenizer_json.hpp"
+#include "eigenformer/tokenizers/unigram.hpp"
 #include "eigenformer/tokenizers/wordpiece.hpp"
 
 namespace eigenformer::detail {
@@ -79,7 +80,8 @@ inline constexpr std::array<std::array<const char*, 3>, 7> usual_special_names =
 [[nodiscard]] inline std::shared_ptr<const TokenModel> read_wordpiece(TokenizerJson& document,
                                                                       const Json& model,
                                                                       const std::string& source) {
-  check<FormatError>(document.has_vocabulary, source, ": model WordPiece needs an object 'vocab'");
+  check<FormatError>(document.has_vocabulary && !document.has_scores, source,
+                     ": model WordPiece needs an object 'vocab'");
   WordPieceOptions options;
   if (auto text = json_text(model, "unk_token", source)) options.unk_token = *std::move(text);
   if (auto text = json_text(model, "continuing_subword_prefix", source)) {
@@ -93,6 +95,23 @@ inline constexpr std::array<std::array<const char*, 3>, 7> usual_special_names =
   return std::make_shared<WordPiece>(std::move(document.vocabulary), std::move(options), source);
 }
 
+[[nodiscard]] inline std::shared_ptr<const TokenModel> read_unigram(TokenizerJson& document,
+                                                                    const Json& model,
+                                                                    const std::string& source) {
+  check<FormatError>(document.has_scores && !document.has_vocabulary, source,
+                     ": model Unigram needs an array 'vocab' of pieces with their scores");
+  const auto unk_id = model.find("unk_id");
+  check<ConfigError>(unk_id != model.end() && !unk_id->is_null(), source,
+                     ": model Unigram without unk_id is not supported");
+  const std::optional<TokenId> unknown = json_id(*unk_id);
+  check<FormatError>(
+      unknown.has_value() && static_cast<std::size_t>(*unknown) < document.scores.size(), source,
+      ": unk_id ", unk_id->dump(), " is not the number of one of the ", document.scores.size(),
+      " pieces");
+  return std::make_shared<Unigram>(std::move(document.vocabulary), std::move(document.scores),
+                                   *unknown, json_flag(model, "byte_fallback", false, source));
+}
+
 /// The model stage of tokenizer.json. Throws ConfigError for a model that is not supported, by its
 /// name, and FormatError for entries that break the format.
 [[nodiscard]] inline std::shared_ptr<const TokenModel> read_model(TokenizerJson& document,
@@ -103,11 +122,13 @@ inline constexpr std::array<std::array<const char*, 3>, 7> usual_special_names =
   const std::optional<std::string> type = json_text(model, "type", source);
   const std::string inferred = model.contains("merges")                     ? "BPE"
                                : model.contains("max_input_chars_per_word") ? "WordPiece"
+                               : document.has_scores                        ? "Unigram"
                                                                             : "without a type";
   if (type.value_or(inferred) == "WordPiece") return read_wordpiece(document, model, source);
+  if (type.value_or(inferred) == "Unigram") return read_unigram(document, model, source);
   check<ConfigError>(type.value_or(inferred) == "BPE", source, ": model '",
                      type.value_or("without a type"), "' is not supported");
-  check<FormatError>(document.has_vocabulary && document.has_merges, source,
+  check<FormatError>(document.has_vocabulary && !document.has_scores && document.has_merges, source,
                      ": model BPE needs an object 'vocab' and an array 'merges'");
   const auto dropout = model.find("dropout");
   const bool drops = dropout != model.end() && !dropout->is_null() &&

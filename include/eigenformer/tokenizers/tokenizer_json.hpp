@@ -20,7 +20,9 @@ struct TokenizerJson {
   Json rest;  ///< without model.vocab and model.merges, where these are of the usual kinds
   Vocabulary vocabulary;
   Merges merges;
+  std::vector<double> scores;  ///< by id, where the vocabulary is a list of pieces with scores
   bool has_vocabulary = false;
+  bool has_scores = false;
   bool has_merges = false;
 };
 
@@ -45,19 +47,27 @@ class TokenizerJsonReader {
     return inside_ == Inside::tree ? tree_.boolean(value) : refuse(value ? "true" : "false");
   }
   bool number_integer(std::int64_t value) {
+    if (inside_ == Inside::piece) return add_piece(static_cast<double>(value));
     return inside_ == Inside::tree ? tree_.number_integer(value) : add_id(value);
   }
   bool number_unsigned(std::uint64_t value) {
     if (inside_ == Inside::tree) return tree_.number_unsigned(value);
+    if (inside_ == Inside::piece) return add_piece(static_cast<double>(value));
     const bool huge = value > static_cast<std::uint64_t>(max_token_id);
     return huge ? refuse(std::to_string(value)) : add_id(static_cast<std::int64_t>(value));
   }
   bool number_float(double value, const std::string& text) {
+    if (inside_ == Inside::piece) return add_piece(value);
     return inside_ == Inside::tree ? tree_.number_float(value, text) : refuse(text);
   }
   bool string(std::string& value) {
     if (inside_ == Inside::tree) return tree_.string(value);
-    if (inside_ == Inside::vocabulary) return refuse("a string");
+    if (inside_ == Inside::vocabulary || inside_ == Inside::pieces) return refuse("a string");
+    if (inside_ == Inside::piece) {
+      if (parts_++ != 0) return refuse("a second string");
+      token_ = std::move(value);
+      return true;
+    }
     if (inside_ == Inside::pair) {
       pair_.push_back(std::move(value));
     } else if (value.rfind("#version", 0) != 0) {
@@ -82,7 +92,18 @@ class TokenizerJsonReader {
       pair_.clear();
       return true;
     }
+    if (inside_ == Inside::pieces) {
+      inside_ = Inside::piece;
+      parts_ = 0;
+      return true;
+    }
     if (inside_ != Inside::tree) return refuse("an array");
+    if (at_model_key("vocab")) {
+      check<FormatError>(!made_.has_scores, source_, ": 'vocab' appears twice");
+      inside_ = Inside::pieces;
+      made_.has_scores = true;
+      return tree_.null();
+    }
     if (at_model_key("merges")) {
       inside_ = Inside::merges;
       made_.has_merges = true;
@@ -105,7 +126,10 @@ class TokenizerJsonReader {
   }
   bool end_array() {
     if (inside_ == Inside::tree) return close(tree_.end_array());
-    if (inside_ == Inside::pair) {
+    if (inside_ == Inside::piece) {
+      if (parts_ != 2) refuse("too few values");
+      inside_ = Inside::pieces;
+    } else if (inside_ == Inside::pair) {
       check<FormatError>(pair_.size() == 2, source_, ": merge ", made_.merges.size() + 1, " has ",
                          pair_.size(), " parts, not 2");
       made_.merges.emplace_back(std::move(pair_[0]), std::move(pair_[1]));
@@ -122,7 +146,7 @@ class TokenizerJsonReader {
   }
 
  private:
-  enum class Inside { tree, vocabulary, merges, pair };
+  enum class Inside { tree, vocabulary, pieces, piece, merges, pair };
 
   /// Whether the value that begins is document["model"][key].
   [[nodiscard]] bool at_model_key(std::string_view key) const noexcept {
@@ -143,11 +167,23 @@ class TokenizerJsonReader {
     return true;
   }
 
+  /// The score of the piece whose spelling was read.
+  bool add_piece(double score) {
+    if (parts_++ != 1) return refuse(parts_ == 1 ? "a number first" : "a third value");
+    made_.vocabulary.add(token_, static_cast<std::int64_t>(made_.scores.size()), source_);
+    made_.scores.push_back(score);
+    return true;
+  }
+
   /// A value that may not be there.
   [[noreturn]] bool refuse(std::string_view what) const {
     if (inside_ == Inside::vocabulary) {
       fail<FormatError>(source_, ": token '", token_, "' has id ", what,
                         ", which is not a whole number in 0..", max_token_id);
+    }
+    if (inside_ == Inside::pieces || inside_ == Inside::piece) {
+      fail<FormatError>(source_, ": piece ", made_.scores.size(), " of 'vocab' is or holds ", what,
+                        "; it must be a string and its score");
     }
     fail<FormatError>(source_, ": merge ", made_.merges.size() + 1, " is or holds ", what,
                       "; it must be two strings, or one with a space between its parts");
@@ -161,6 +197,7 @@ class TokenizerJsonReader {
   std::string outer_key_;  // of the document
   std::string inner_key_;  // of a value of the document
   std::string token_;
+  int parts_ = 0;  // of a piece
   std::vector<std::string> pair_;
 };
 

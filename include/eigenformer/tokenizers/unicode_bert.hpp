@@ -43,18 +43,24 @@ enum BertKind : std::uint32_t {
   return range != std::end(combining_classes) && point >= (*range)[0] ? (*range)[2] : 0;
 }
 
+[[nodiscard]] constexpr bool is_hangul_syllable(char32_t point) noexcept {
+  return point >= 0xAC00 && point <= 0xD7A3;
+}
+
+/// Calls emit(point) for each letter of a Hangul syllable (Unicode 3.12).
+template <class Emit>
+void decompose_hangul(char32_t syllable, Emit&& emit) {
+  const char32_t index = syllable - 0xAC00;
+  emit(0x1100 + index / 588);
+  emit(0x1161 + index % 588 / 28);
+  if (index % 28 != 0) emit(0x11A7 + index % 28);
+}
+
 /// Calls emit(point) for what `point` is without accents; a mark alone stays.
 template <class Emit>
 void without_accents(char32_t point, Emit&& emit) {
   if (point < 0xC0) return emit(point);
-  constexpr char32_t first_syllable = 0xAC00;
-  if (point >= first_syllable && point < first_syllable + 11172) {  // Hangul, Unicode 3.12
-    const char32_t index = point - first_syllable;
-    emit(0x1100 + index / 588);
-    emit(0x1161 + index % 588 / 28);
-    if (index % 28 != 0) emit(0x11A7 + index % 28);
-    return;
-  }
+  if (is_hangul_syllable(point)) return decompose_hangul(point, emit);
   const auto find = [&](const auto& table) {
     const auto* const entry = std::lower_bound(std::begin(table), std::end(table), point,
                                                [](const auto& e, char32_t p) { return e[0] < p; });
