@@ -75,6 +75,15 @@ ef::Json labels_to_json(const std::vector<LabelScore>& labels) {
   return {{"labels", std::move(list)}};
 }
 
+/// Copies a tokenizer's files from folder to folder.
+inline void copy_tokenizer(const std::string& from, const std::string& to) {
+  for (const char* name : {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
+                           "added_tokens.json", "vocab.json", "merges.txt", "vocab.txt"}) {
+    const std::string file = ef::join_path(from, name);
+    if (ef::exists(file)) ef::write_file(ef::join_path(to, name), ef::read_file(file));
+  }
+}
+
 /// Progress on standard error when that is a terminal: how much is done, and per second; with a
 /// total, the time left.
 class Progress {

@@ -117,18 +117,6 @@ ef::TrainedBpe learn_tokenizer(const Options& options, ef::Index vocab_size, ef:
   return trainer.train();
 }
 
-/// The files of a tokenizer, from folder to folder.
-void copy_tokenizer(const std::string& from, const std::string& to) {
-  ef::FolderUpdate update(to);
-  ef::Tokenizer::from_pretrained(from).save_pretrained(update.path());
-  for (const char* name :
-       {"vocab.json", "merges.txt", "tokenizer_config.json", "special_tokens_map.json"}) {
-    const std::string file = ef::join_path(from, name);
-    if (ef::exists(file)) ef::write_file(ef::join_path(update.path(), name), ef::read_file(file));
-  }
-  update.commit();
-}
-
 ef::Corpus read_corpus(const ef::Tokenizer& tokenizer, const std::vector<std::string>& files,
                        ef::Context& cx) {
   ef::Corpus corpus(tokenizer.bos_token_id(), tokenizer.eos_token_id());
@@ -266,7 +254,12 @@ void pretrain(const Program& program, const Options& options, ef::PretrainingOpt
   if (goes_on) training.resume(output);
   if (workers.rank() == 0) {
     if (!goes_on && bpe) ef::save_roberta_tokenizer(*bpe, output, config.max_tokens());
-    if (!goes_on && !bpe) copy_tokenizer(start, output);
+    if (!goes_on && !bpe) {
+      ef::FolderUpdate update(output);
+      examples::copy_tokenizer(start, update.path());
+      tokenizer.save_pretrained(update.path());
+      update.commit();
+    }
     log.emplace(ef::join_path(output, "log.jsonl"), goes_on ? training.steps() : -1);
   }
   if (!goes_on) save(training, log, output);

@@ -49,3 +49,14 @@ head -c 100000 "$scratch/bf16" > "$scratch/short"
 expect_error "$scratch/short" --model "$scratch/short" --output "$scratch/none"
 [[ ! -e $scratch/none ]] || complain 'a file of a failed run'
 expect_error "$scratch/no/folder" --output "$scratch/no/folder/x"
+
+# A folder again: the weights that ship, in bfloat16, are the same after a turn through float32.
+expect_usage --output "$scratch/x" --dtype half
+expect_usage --output "$scratch/x" --dtype bfloat16 --precision bf16
+expect 0 --model "$model" --dtype float32 --output "$scratch/float32"
+expect 0 --model "$scratch/float32" --dtype bfloat16 --output "$scratch/bfloat16"
+cmp "$model/model.safetensors" "$scratch/bfloat16/model.safetensors" || complain 'other weights'
+cmp "$model/tokenizer.json" "$scratch/bfloat16/tokenizer.json" || complain 'another tokenizer'
+[[ $(stat -c %s "$scratch/float32/model.safetensors") -gt 19000000 ]] || complain 'not float32'
+expect_error 'packed' --model "$scratch/int8" --dtype float32 --output "$scratch/none"
+[[ ! -e $scratch/none/config.json ]] || complain 'a folder of a failed run'

@@ -79,6 +79,25 @@ void check_round_trip(const std::string& name) {
   });
 }
 
+TEST(Files, AreSavedInBfloat16) {
+  const Fixture fixture("mlm_gelu");
+  const auto model = RobertaForMaskedLM<float>::from_pretrained(fixture.folder);
+  const TemporaryFolder folder;
+  model.save_pretrained<BFloat16>(folder.path());
+  EXPECT_EQ(EncoderConfig::from_pretrained(folder.path()).dtype, "bfloat16");
+  const Checkpoint saved = Checkpoint::open(folder.path());
+  for (const auto& named : named_parameters(model)) {
+    if (named.tied) continue;
+    ASSERT_EQ(saved.info(named.name).dtype, DType::bf16) << named.name;
+    const Tensor<float> value = named.value();
+    std::vector<BFloat16> stored(static_cast<std::size_t>(value.numel()));
+    saved.read<BFloat16>(named.name, stored);
+    for (std::size_t i = 0; i < stored.size(); ++i) {
+      ASSERT_EQ(stored[i].bits, BFloat16(value.data()[i]).bits) << named.name << " " << i;
+    }
+  }
+}
+
 class FilesParity : public ::testing::TestWithParam<std::string> {};
 
 TEST_P(FilesParity, AreSavedAsTransformersSavesThem) {

@@ -101,7 +101,11 @@ std::string encode_base64(std::string_view bytes) {
 /// the data.
 Tokenizer albert(bool lower, bool keep_accents) {
   const std::string model = read_file(data + "/albert/spiece.model");
-  Json::array_t vocabulary;
+  Json::array_t vocabulary, added;
+  const auto add = [&](const std::string& content, std::size_t id, bool special) {
+    added.push_back(
+        {{"id", id}, {"content", content}, {"lstrip", content == "[MASK]"}, {"special", special}});
+  };
   std::string characters;
   read_message(model, [&](std::uint64_t number, std::uint64_t, std::string_view bytes) {
     if (number == 3) {  // normalizer_spec
@@ -112,10 +116,15 @@ Tokenizer albert(bool lower, bool keep_accents) {
     if (number != 1) return;
     std::string piece;
     float score = 0;
-    read_message(bytes, [&](std::uint64_t inner, std::uint64_t, std::string_view value) {
+    std::uint64_t type = 1;  // an ordinary piece
+    read_message(bytes, [&](std::uint64_t inner, std::uint64_t integer, std::string_view value) {
       if (inner == 1) piece = value;
       if (inner == 2) std::memcpy(&score, value.data(), sizeof(score));
+      if (inner == 3) type = integer;
     });
+    const std::size_t id = vocabulary.size();
+    const bool user_defined = type == 4;
+    if (id < 5 || user_defined) add(piece, id, id < 5);
     // Such pieces are never to be taken, since the model's own rules cut them.
     const bool number_comma = piece.size() > 1 && piece.back() == ',' &&
                               piece[piece.size() - 2] >= '0' && piece[piece.size() - 2] <= '9';
@@ -139,12 +148,6 @@ Tokenizer albert(bool lower, bool keep_accents) {
   const auto text = [](const char* name, int type) {
     return Json{{"Sequence", {{"id", name}, {"type_id", type}}}};
   };
-  Json::array_t added;
-  for (const auto& [name, id] :
-       {std::pair("<pad>", 0), std::pair("<unk>", 1), std::pair("[CLS]", 2), std::pair("[SEP]", 3),
-        std::pair("[MASK]", 4)}) {
-    added.push_back({{"id", id}, {"content", name}, {"lstrip", id == 4}, {"special", true}});
-  }
   const Json metaspace = {
       {"type", "Metaspace"}, {"replacement", "\u2581"}, {"prepend_scheme", "always"}};
   const Json document = {

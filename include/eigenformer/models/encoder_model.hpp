@@ -292,14 +292,18 @@ class EncoderModel {
   }
 
   /// Writes config.json and model.safetensors, which transformers loads; both at once, or neither.
+  /// The numbers are of type `Stored`, such as BFloat16.
+  template <class Stored = Scalar>
   void save_pretrained(const std::string& folder) const {
     FolderUpdate update(folder);
-    save_pretrained(update);
+    save_pretrained<Stored>(update);
     update.commit();
   }
   /// The same as part of an update, which may hold the tokenizer too.
+  template <class Stored = Scalar>
   void save_pretrained(const FolderUpdate& update) const {
-    save_model(named_parameters(*this), config_.saved_as(suffix, saved_dtype<Scalar>), update);
+    save_model<Stored>(named_parameters(*this), config_.saved_as(suffix, saved_dtype<Stored>),
+                       update);
   }
   /// Writes a model that was packed as one file, which from_pretrained maps.
   void save_packed(const std::string& path) const {

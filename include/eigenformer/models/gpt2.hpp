@@ -102,14 +102,17 @@ class GPT2Model {
     return match_keys(named_parameters(model), CheckpointKeys(checkpoint, base));
   }
   /// Writes a folder that transformers loads.
+  template <class Stored = Scalar>
   void save_pretrained(const std::string& folder) const {
     FolderUpdate update(folder);
-    save_pretrained(update);
+    save_pretrained<Stored>(update);
     update.commit();
   }
   /// The same as part of an update.
+  template <class Stored = Scalar>
   void save_pretrained(const FolderUpdate& update) const {
-    save_model(named_parameters(*this), config_.saved_as(suffix, saved_dtype<Scalar>), update);
+    save_model<Stored>(named_parameters(*this), config_.saved_as(suffix, saved_dtype<Stored>),
+                       update);
   }
   /// Writes a model that was packed as one file, which from_pretrained maps.
   void save_packed(const std::string& path) const {

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <algorithm>
+#include <concepts>
 #include <cstdint>
 #include <cstring>
 #include <map>
@@ -185,6 +186,8 @@ template <class Scalar>
 inline constexpr const char* saved_dtype = nullptr;
 /// @cond specialisations
 template <>
+inline constexpr const char* saved_dtype<BFloat16> = "bfloat16";
+template <>
 inline constexpr const char* saved_dtype<float> = "float32";
 template <>
 inline constexpr const char* saved_dtype<double> = "float64";
@@ -276,11 +279,12 @@ void pack_as_asked(Model& model, const LoadOptions& options, const Checkpoint& c
   for (const SafetensorsFile& file : checkpoint.files()) file.mapping()->forget_pages();
 }
 
-/// Writes parameters to `path` under their names, tied ones once, as HF does.
-template <class P>
+/// Writes parameters to `path` under their names, tied ones once, as HF does; `Stored` is the type
+/// of the file's numbers, which are rounded to it.
+template <class Stored, class P>
 void save_parameters(const NamedParameters<P>& parameters, const std::string& path) {
   std::vector<TensorToWrite> tensors;
-  std::vector<std::shared_ptr<const void>> transposes;
+  std::vector<std::shared_ptr<const void>> copies;
   for (const auto& named : parameters) {
     if (named.tied) continue;
     auto value = named.value();  // rows of a parameter are contiguous
@@ -288,11 +292,19 @@ void save_parameters(const NamedParameters<P>& parameters, const std::string& pa
     if (named.transposed) {
       auto stored = std::make_shared<Tensor<Scalar>>(std::as_const(value).matrix().transpose());
       value = *stored;
-      transposes.push_back(std::move(stored));
+      copies.push_back(std::move(stored));
     }
-    const Scalar* const numbers = std::as_const(value).data();
-    tensors.push_back({named.name, dtype_of<Scalar>, named.file_shape(),
-                       std::as_bytes(std::span(numbers, static_cast<std::size_t>(value.numel())))});
+    const std::span<const Scalar> numbers(std::as_const(value).data(),
+                                          static_cast<std::size_t>(value.numel()));
+    auto bytes = std::as_bytes(numbers);
+    if constexpr (!std::same_as<Stored, Scalar>) {
+      auto rounded = std::make_shared<std::vector<Stored>>();
+      rounded->reserve(numbers.size());
+      for (const Scalar number : numbers) rounded->emplace_back(static_cast<float>(number));
+      bytes = std::as_bytes(std::span(*rounded));
+      copies.push_back(std::move(rounded));
+    }
+    tensors.push_back({named.name, dtype_of<Stored>, named.file_shape(), bytes});
   }
   write_safetensors(path, tensors, {{"format", "pt"}});
 }
@@ -308,10 +320,10 @@ template <class Config>
 }
 
 /// Writes config.json and model.safetensors as part of an update. Throws IoError.
-template <class P>
+template <class Stored, class P>
 void save_model(const NamedParameters<P>& parameters, const Json& config,
                 const FolderUpdate& update) {
-  save_parameters(parameters, join_path(update.path(), "model.safetensors"));
+  save_parameters<Stored>(parameters, join_path(update.path(), "model.safetensors"));
   write_file(join_path(update.path(), "config.json"), config.dump(2) + "\n");
 }
 

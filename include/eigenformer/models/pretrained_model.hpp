@@ -53,15 +53,17 @@ class PreTrainedModel {
   }
 
   /// As EncoderModel's functions of this name.
+  template <class Stored = Scalar>
   void save_pretrained(const std::string& folder) const {
     FolderUpdate update(folder);
-    save_pretrained(update);
+    save_pretrained<Stored>(update);
     update.commit();
   }
   /// As part of an update.
+  template <class Stored = Scalar>
   void save_pretrained(const FolderUpdate& update) const {
-    save_model(named_parameters(self()), config().saved_as(Model::suffix, saved_dtype<Scalar>),
-               update);
+    save_model<Stored>(named_parameters(self()),
+                       config().saved_as(Model::suffix, saved_dtype<Stored>), update);
   }
   /// Writes a model that was packed as one file, which from_pretrained maps.
   void save_packed(const std::string& path) const {

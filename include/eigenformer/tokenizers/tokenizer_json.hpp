@@ -2,8 +2,12 @@
 // straight to where they are needed; everything else becomes a Json tree.
 #pragma once
 
+#include <algorithm>
+#include <charconv>
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
+#include <limits>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -36,6 +40,42 @@ std::pair<std::string, std::string> split_merge(std::string_view line, const Pla
   return {std::string(line.substr(0, space)), std::string(line.substr(space + 1))};
 }
 
+/// A JSON number as the reference's parser (serde_json) reads it, which may be one unit in the last
+/// place off: as many digits as 64 bits hold, times a power of ten or divided by one.
+[[nodiscard]] inline double reference_number(std::string_view text) {
+  const bool negative = text.front() == '-';
+  const std::size_t end = std::min(text.find_first_of("eE"), text.size());
+  std::uint64_t digits = 0;
+  std::int64_t exponent = 0;
+  bool fraction = false, full = false;
+  for (const char c : text.substr(negative, end - negative)) {
+    if (c == '.') {
+      fraction = true;
+      continue;
+    }
+    std::uint64_t longer = 0;
+    full = full || __builtin_mul_overflow(digits, std::uint64_t{10}, &longer) ||
+           __builtin_add_overflow(longer, static_cast<std::uint64_t>(c - '0'), &longer);
+    if (!full) digits = longer;
+    if (full != fraction) exponent += full ? 1 : -1;
+  }
+  if (end < text.size()) {
+    const std::size_t from = end + (text[end + 1] == '+' ? 2 : 1);
+    int given = std::numeric_limits<int>::min();  // where it does not fit, the number is 0
+    std::from_chars(text.data() + from, text.data() + text.size(), given);
+    exponent += given;
+  }
+  auto value = static_cast<double>(digits);
+  for (; exponent < -308 && value != 0; exponent += 308) value /= 1e308;
+  if (value != 0) {
+    double power = 1;
+    const std::string name = concat("1e", std::abs(exponent));
+    std::from_chars(name.data(), name.data() + name.size(), power);
+    value = exponent < 0 ? value / power : value * power;
+  }
+  return negative ? -value : value;
+}
+
 /// Receives the parser's events.
 class TokenizerJsonReader {
  public:
@@ -47,17 +87,17 @@ class TokenizerJsonReader {
     return inside_ == Inside::tree ? tree_.boolean(value) : refuse(value ? "true" : "false");
   }
   bool number_integer(std::int64_t value) {
-    if (inside_ == Inside::piece) return add_piece(static_cast<double>(value));
+    if (inside_ == Inside::piece) return add_score(static_cast<double>(value));
     return inside_ == Inside::tree ? tree_.number_integer(value) : add_id(value);
   }
   bool number_unsigned(std::uint64_t value) {
     if (inside_ == Inside::tree) return tree_.number_unsigned(value);
-    if (inside_ == Inside::piece) return add_piece(static_cast<double>(value));
+    if (inside_ == Inside::piece) return add_score(static_cast<double>(value));
     const bool huge = value > static_cast<std::uint64_t>(max_token_id);
     return huge ? refuse(std::to_string(value)) : add_id(static_cast<std::int64_t>(value));
   }
   bool number_float(double value, const std::string& text) {
-    if (inside_ == Inside::piece) return add_piece(value);
+    if (inside_ == Inside::piece) return add_score(reference_number(text));
     return inside_ == Inside::tree ? tree_.number_float(value, text) : refuse(text);
   }
   bool string(std::string& value) {
@@ -128,6 +168,8 @@ class TokenizerJsonReader {
     if (inside_ == Inside::tree) return close(tree_.end_array());
     if (inside_ == Inside::piece) {
       if (parts_ != 2) refuse("too few values");
+      made_.vocabulary.add(token_, static_cast<std::int64_t>(made_.scores.size()), source_);
+      made_.scores.push_back(score_);
       inside_ = Inside::pieces;
     } else if (inside_ == Inside::pair) {
       check<FormatError>(pair_.size() == 2, source_, ": merge ", made_.merges.size() + 1, " has ",
@@ -168,10 +210,9 @@ class TokenizerJsonReader {
   }
 
   /// The score of the piece whose spelling was read.
-  bool add_piece(double score) {
+  bool add_score(double score) {
     if (parts_++ != 1) return refuse(parts_ == 1 ? "a number first" : "a third value");
-    made_.vocabulary.add(token_, static_cast<std::int64_t>(made_.scores.size()), source_);
-    made_.scores.push_back(score);
+    score_ = score;
     return true;
   }
 
@@ -198,6 +239,7 @@ class TokenizerJsonReader {
   std::string inner_key_;  // of a value of the document
   std::string token_;
   int parts_ = 0;  // of a piece
+  double score_ = 0;
   std::vector<std::string> pair_;
 };
 
