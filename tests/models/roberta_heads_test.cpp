@@ -323,11 +323,12 @@ TEST(AutoModel, SaysWhatItFoundAndWhatItKnows) {
          "RobertaForCausalLM", "RobertaForSequenceClassification", "RobertaForTokenClassification",
          "RobertaForQuestionAnswering", "RobertaForMultipleChoice"});
   }
-  const ChangedFixture albert(
-      "mlm_gelu", [](Json& config, StoredTensors&) { config["model_type"] = "albert"; });
+  const ChangedFixture deberta(
+      "mlm_gelu", [](Json& config, StoredTensors&) { config["model_type"] = "deberta-v2"; });
   expect_parts(
-      message_of<ConfigError>([&] { with_model<float>(albert.path(), {}, [](const auto&) {}); }),
-      {albert.path(), "'model_type' is albert", "roberta", "xlm-roberta", "camembert", "bert"});
+      message_of<ConfigError>([&] { with_model<float>(deberta.path(), {}, [](const auto&) {}); }),
+      {deberta.path(), "'model_type' is deberta-v2", "roberta", "xlm-roberta", "camembert",
+       "bert"});
 }
 
 }  // namespace eigenformer::roberta_heads_test
