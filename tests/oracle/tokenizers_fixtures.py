@@ -473,7 +473,7 @@ def bert(folder, lowercase):
 
 
 def albert(folder, lowercase, keep_accents):
-    """What transformers makes of ALBERT's spiece.model."""
+    """What transformers makes of ALBERT's spiece.model, read back from tokenizer.json: the parser may be one unit in the last place of a score off."""
     from transformers.convert_slow_tokenizer import AlbertConverter
     import sentencepiece
     model = str(folder / "spiece.model")
@@ -481,7 +481,7 @@ def albert(folder, lowercase, keep_accents):
     tokenizer = AlbertConverter(types.SimpleNamespace(vocab_file=model, convert_tokens_to_ids=pieces.piece_to_id, do_lower_case=lowercase,
                                                       keep_accents=keep_accents)).converted()
     tokenizer.add_special_tokens(["[CLS]", "[SEP]", "<unk>", "<pad>", AddedToken("[MASK]", lstrip=True, normalized=False)])
-    return tokenizer
+    return Tokenizer.from_str(tokenizer.to_str())
 
 
 def shared_lines(data):

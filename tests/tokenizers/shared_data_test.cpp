@@ -103,8 +103,11 @@ Tokenizer albert(bool lower, bool keep_accents) {
   const std::string model = read_file(data + "/albert/spiece.model");
   Json::array_t vocabulary, added;
   const auto add = [&](const std::string& content, std::size_t id, bool special) {
-    added.push_back(
-        {{"id", id}, {"content", content}, {"lstrip", content == "[MASK]"}, {"special", special}});
+    added.push_back({{"id", id},
+                     {"content", content},
+                     {"lstrip", content == "[MASK]"},
+                     {"normalized", false},
+                     {"special", special}});
   };
   std::string characters;
   read_message(model, [&](std::uint64_t number, std::uint64_t, std::string_view bytes) {

@@ -356,7 +356,7 @@ TEST(Unigram, ReadsScoresAsTheReference) {
        {std::pair("-14.32769849386749427822", -0x1.ca7c818d437fbp+3),
         std::pair("-3e-36", -0x1.fe6c6dcc3c5abp-119),
         std::pair("7.39823e+139", 0x1.8d9a67697a862p+464),
-        std::pair("9.92033631021111391933446e-121", 0x1.47e516a08fce0p-399),
+        std::pair("9.92033631021112391933446e-121", 0x1.47e516a08fce0p-399),
         std::pair("296512914761147321096918871", 0x1.ea8a1aa2a9dedp+87),
         std::pair("-3.5752392614115186e-305", -0x1.91b2ede0d0fc4p-1012),
         std::pair("-1.582690928808602e-10", -0x1.5c0994164d839p-33),
