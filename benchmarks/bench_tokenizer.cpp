@@ -110,7 +110,7 @@ int main(int argc, char** argv) {
     }
   }
   if (texts.empty())
-    texts.push_back(read_lines(std::string(EIGENFORMER_EXAMPLE_MODEL) + "/train.py"));
+    texts.push_back(read_lines(std::string(EIGENFORMER_EXAMPLE_MODEL) + "/README.md"));
 
   const ef::Tokenizer tokenizer = ef::Tokenizer::from_pretrained(model);
   ef::ThreadPool pool;

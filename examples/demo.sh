@@ -14,6 +14,9 @@ fill_mask 'In the beginning God created the <mask> and the earth.' \
   'The children of <mask> did evil in the sight of the LORD.' \
   'And he was five and twenty <mask> old when he began to reign.'
 
+echo
+echo 'This model was trained by pretrain, in 72 minutes on one core: see examples/model/README.md.'
+
 if [[ $# -gt 0 ]]; then
   echo
   fill_mask "$@"

@@ -35,7 +35,7 @@ struct Options {
   std::string dev;
   std::string tokenizer;
   std::string schedule = "linear";
-  std::optional<ef::Index> warmup, intermediate, parts;
+  std::optional<ef::Index> warmup, intermediate, parts, repeated;
   std::optional<double> dropout;
   ef::Index save_every = 500, report_every = 50;
 };
@@ -81,6 +81,10 @@ void add_options(CLI::App& app, Options& options, ef::PretrainingOptions& traini
   app.add_option("--steps", training.schedule.total_steps, "updates")->check(count)->required();
   add("--batch", training.batch, "blocks of an update", count);
   add("--length", training.length, "most tokens of a block", CLI::Range(3, 1 << 30));
+  app.add_option("--repeat-positions", options.repeated,
+                 "positions that --model has learned; those after them begin as their copies")
+      ->check(count)
+      ->needs("--model");
   app.add_option("--accumulate", options.parts,
                  "parts that a batch is computed in, to save memory; dropout draws differ")
       ->check(count)
@@ -231,7 +235,8 @@ void pretrain(const Program& program, const Options& options, ef::PretrainingOpt
                                            {"heads", config.num_attention_heads},
                                            {"intermediate", config.intermediate_size},
                                            {"positions", config.max_position_embeddings},
-                                           {"initializer-range", config.initializer_range}});
+                                           {"initializer-range", config.initializer_range},
+                                           {"repeat-positions", options.repeated.value_or(0)}});
   config.vocab_size = tokenizer.vocab_size();
   if (goes_on || given_model)
     config = ef::RobertaConfig::from_pretrained(goes_on ? output : program.model);
@@ -242,6 +247,8 @@ void pretrain(const Program& program, const Options& options, ef::PretrainingOpt
   Model model = goes_on || given_model
                     ? Model::from_pretrained(goes_on ? output : program.model, config, {})
                     : Model(config, ef::Initializer(pretraining.seed, config.initializer_range));
+
+  if (!goes_on && options.repeated) ef::repeat_positions(model, *options.repeated);
 
   // The training, from its beginning or from the last checkpoint.
   ef::Schedule& schedule = pretraining.schedule;

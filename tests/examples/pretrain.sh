@@ -119,6 +119,12 @@ expect 0 --corpus "$scratch/text" "$scratch/dev" --model "$scratch/start" --step
   --length 64 --output "$scratch/more"
 matches '^step +2  loss 4\.'
 cmp "$scratch/start/tokenizer.json" "$scratch/more/tokenizer.json" || complain 'another tokenizer'
+expect 0 --corpus "$scratch/text" "$scratch/dev" --model "$scratch/start" --steps 1 --batch 4 \
+  --length 64 --repeat-positions 32 --output "$scratch/longer"
+cmp -s "$scratch/longer/model.safetensors" "$scratch/more/model.safetensors" && complain 'the same model'
+expect_error 'has 1 to 64' --corpus "$scratch/text" --model "$scratch/start" --steps 1 --batch 4 \
+  --length 64 --repeat-positions 65 --output "$scratch/none"
+expect_usage "${tiny[@]}" --repeat-positions 3 --output "$scratch/none"
 expect 0 --corpus "$scratch/text" --tokenizer "$scratch/start" --hidden 32 --layers 1 --heads 2 --steps 1 \
   --batch 6 --length 48 --whole-words --doc-sentences --accumulate 3 --output "$scratch/third"
 cmp "$scratch/start/tokenizer.json" "$scratch/third/tokenizer.json" || complain 'another tokenizer'

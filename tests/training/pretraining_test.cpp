@@ -263,6 +263,32 @@ TEST(Pretraining, ErrorsNameWhatDoesNotFit) {
                {"held-out text is empty"});
 }
 
+TEST(Pretraining, PositionsAreRepeated) {
+  const Model before(small());
+  Model model(small());  // the same weights
+  ef::repeat_positions(model, 7);
+  const auto old = ef::named_parameters(before);
+  const auto now = ef::named_parameters(model);
+  int tables = 0;
+  for (std::size_t i = 0; i < now.size(); ++i) {
+    const ef::Tensor<float> was = old[i].value(), is = now[i].value();
+    if (now[i].name != "roberta.embeddings.position_embeddings.weight") {
+      EXPECT_EQ(is.matrix(), was.matrix()) << now[i].name;
+      continue;
+    }
+    ++tables;
+    for (Index row = 0; row < is.matrix().rows(); ++row) {
+      const Index from = row < 2 ? row : 2 + (row - 2) % 7;  // the first position is row 2
+      EXPECT_EQ(is.matrix().row(row), was.matrix().row(from)) << row;
+    }
+  }
+  EXPECT_EQ(tables, 1);
+  ef::repeat_positions(model, 64);  // all: changes nothing
+  expect_parts(message_of<ef::ConfigError>([&] { ef::repeat_positions(model, 65); }),
+               {"65 positions", "1 to 64"});
+  expect_parts(message_of<ef::ConfigError>([&] { ef::repeat_positions(model, 0); }), {"0 pos"});
+}
+
 TEST(Pretraining, WordsBeginWithASpace) {
   const std::vector<std::uint8_t> starts = ef::word_starts(tokenizer());
   const auto starts_word = [&](const char* token) {

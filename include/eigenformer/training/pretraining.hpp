@@ -52,6 +52,24 @@ struct PretrainingOptions {
   return starts;
 }
 
+/// Copies the first `learned` positions of a model to those after them, again and again: a start
+/// for longer blocks than it has seen, as Longformer's from RoBERTa (Beltagy et al.,
+/// arXiv:2004.05150). Throws ConfigError where it has fewer positions.
+template <class Model>
+void repeat_positions(Model& model, Index learned) {
+  const Index most = model.config().max_tokens();
+  check<ConfigError>(learned >= 1 && learned <= most, "repeat_positions: ", learned,
+                     " positions are to be repeated, but the model has 1 to ", most);
+  for (const auto& named : named_parameters(model)) {
+    if (!named.name.ends_with("position_embeddings.weight")) continue;
+    auto table = named.value();  // [positions, hidden]
+    auto rows = table.matrix();
+    for (Index row = model.config().first_position() + learned; row < rows.rows(); ++row) {
+      rows.row(row) = rows.row(row - learned);
+    }
+  }
+}
+
 /// How well a model guesses hidden tokens.
 struct MaskedLmScore {
   double loss = 0;      ///< mean cross entropy, in nats a token
