@@ -1,5 +1,5 @@
-// Pre-trains a RoBERTa from plain text: one sentence a line, an empty line between documents. The
-// same command goes on where it was interrupted, with the very same numbers.
+// Pre-trains a RoBERTa, or a BERT, from plain text: one sentence a line, an empty line between
+// documents. The same command goes on where it was interrupted, with the very same numbers.
 //   pretrain --corpus shakespeare.txt --corpus bible.txt --dev held_out.txt --output model
 //     --steps 10000 --vocab-size 8192 --hidden 256 --layers 4 --heads 4
 // With `mpirun -n 4` before it, four processes share the work, on one machine or on several that
@@ -25,29 +25,61 @@ using examples::Program;
 
 namespace {
 
-using Model = ef::RobertaForMaskedLM<float>;
-template <class Workers>
-using Pretraining = ef::Pretraining<float, Model, Workers>;
-
 /// What the command line says beside ef::PretrainingOptions and the model's configuration.
 struct Options {
   std::vector<std::string> corpus;
   std::string dev;
   std::string tokenizer;
+  std::string recipe = "roberta";
+  bool no_nsp = false;
   std::string schedule = "linear";
   std::optional<ef::Index> warmup, intermediate, parts, repeated;
   std::optional<double> dropout;
   ef::Index save_every = 500, report_every = 50;
 };
 
+/// A small model of a family.
+ef::EncoderConfig small_config(const std::string& family) {
+  auto config = ef::EncoderConfig::of_family(family);
+  config.vocab_size = 8192;
+  config.hidden_size = 256;
+  config.num_hidden_layers = config.num_attention_heads = 4;
+  if (family == "roberta") {
+    config.max_position_embeddings = 514;
+    config.type_vocab_size = 1;
+    config.layer_norm_eps = 1e-5;
+  }
+  return config;
+}
+
 void add_options(CLI::App& app, Options& options, ef::PretrainingOptions& training,
-                 ef::RobertaConfig& config) {
+                 ef::EncoderConfig& config) {
   const CLI::Range count(1, 1 << 30);
   const CLI::Range number(0.0, 1e9);
   app.add_option("--corpus", options.corpus,
                  "plain text: a sentence a line, an empty line between "
                  "documents; may be given several times")
       ->required();
+  // Before all others, whose defaults it changes.
+  app.add_option_function<std::string>(
+         "--recipe",
+         [&](const std::string& name) {
+           options.recipe = name;
+           if (name != "bert") return;
+           training = ef::bert_pretraining_options(training);
+           config = small_config(name);
+         },
+         "bert: pairs of segments with next sentence prediction, its masks, Adam without bias "
+         "correction, --duplicates 10 --clip 1 --beta2 0.999 --positions 512")
+      ->check(CLI::IsMember({"roberta", "bert"}))
+      ->default_str(options.recipe)
+      ->trigger_on_parse();
+  app.add_flag("--no-nsp", options.no_nsp,
+               "blocks of whole sentences, and no next sentence prediction, for bert too");
+  app.add_option("--duplicates", training.duplicates,
+                 "copies of the text whose masks are drawn once; 0: drawn anew in each epoch")
+      ->check(CLI::Range(0, 1 << 20))
+      ->capture_default_str();
   app.add_option("--dev", options.dev, "held-out text, whose loss is measured at each checkpoint");
   app.get_option("--json")->description("one JSON object per report");
   app.get_option("--output")->required()->description("folder for the model");
@@ -68,7 +100,8 @@ void add_options(CLI::App& app, Options& options, ef::PretrainingOptions& traini
       ->check(count)
       ->default_str("4 times --hidden")
       ->excludes("--model");
-  model("--positions", config.max_position_embeddings, "two more than the longest text");
+  model("--positions", config.max_position_embeddings,
+        "two more than the longest text; of bert, the longest text");
   app.add_option("--initializer-range", config.initializer_range,
                  "standard deviation of fresh weights")
       ->check(number)
@@ -123,14 +156,14 @@ ef::TrainedBpe learn_tokenizer(const Options& options, ef::Index vocab_size, ef:
 
 ef::Corpus read_corpus(const ef::Tokenizer& tokenizer, const std::vector<std::string>& files,
                        ef::Context& cx) {
-  ef::Corpus corpus(tokenizer.bos_token_id(), tokenizer.eos_token_id());
+  ef::Corpus corpus(tokenizer.cls_token_id(), tokenizer.sep_token_id());
   for (const std::string& file : files) corpus.add_file(tokenizer, file, &cx.threads());
   return corpus;
 }
 
 /// The model, what the training needs to go on, and its curves: all at once.
-template <class Workers>
-void save(const Pretraining<Workers>& training, const std::optional<ef::ReportLog>& log,
+template <class Pretraining>
+void save(const Pretraining& training, const std::optional<ef::ReportLog>& log,
           const std::string& output) {
   training.save(output, [&](const ef::FolderUpdate& update) {
     const ef::Panel panels[] = {
@@ -155,6 +188,9 @@ void print(const ef::Json& report, double tokens_per_second, double seconds_left
                   report["dev_loss"].get<double>(), report["perplexity"].get<double>(),
                   100 * report["dev_accuracy"].get<double>());
     }
+    if (report.contains("dev_nsp_accuracy")) {
+      std::printf(", next sentences %.1f %%", 100 * report["dev_nsp_accuracy"].get<double>());
+    }
     std::printf("  rate %.2e  %.0f tokens/s  %.0f min left\n",
                 report["learning_rate"].get<double>(), tokens_per_second, seconds_left / 60);
   }
@@ -162,10 +198,9 @@ void print(const ef::Json& report, double tokens_per_second, double seconds_left
 }
 
 /// Trains to the end, with reports and checkpoints. The process with the log reports.
-template <class Workers>
-void train(Pretraining<Workers>& training, std::optional<ef::ReportLog>& log,
-           const Options& options, const ef::Corpus* dev, const Program& program, ef::Index steps,
-           ef::Context& cx) {
+template <class Pretraining>
+void train(Pretraining& training, std::optional<ef::ReportLog>& log, const Options& options,
+           const ef::Corpus* dev, const Program& program, ef::Index steps, ef::Context& cx) {
   using Clock = std::chrono::steady_clock;
   examples::Progress progress("updates", log.has_value());
   const ef::Index first = training.steps();
@@ -192,6 +227,10 @@ void train(Pretraining<Workers>& training, std::optional<ef::ReportLog>& log,
       report.update({{"dev_loss", score.loss},
                      {"dev_accuracy", score.accuracy},
                      {"perplexity", score.perplexity()}});
+      if (training.labels_pairs) {
+        report.update(
+            {{"dev_nsp_loss", score.pair_loss}, {"dev_nsp_accuracy", score.pair_accuracy}});
+      }
     }
     progress.clear();
     if (log) {
@@ -206,29 +245,34 @@ void train(Pretraining<Workers>& training, std::optional<ef::ReportLog>& log,
 
 /// Prepares tokenizer, corpus and model, and trains. Each of the processes does the same, but the
 /// first alone writes.
-template <class Workers>
-void pretrain(const Program& program, const Options& options, ef::PretrainingOptions pretraining,
-              ef::RobertaConfig config, const Workers& workers) {
+template <class Model, class Workers>
+void pretrain_model(const Program& program, const Options& options,
+                    ef::PretrainingOptions pretraining, ef::EncoderConfig config,
+                    const Workers& workers) {
+  using Pretraining = ef::Pretraining<float, Model, Workers>;
   ef::Context cx = program.context();
   const std::string& output = program.output;
   const bool given_model = program.app.get_option("--model")->count() > 0;
   const std::string start = given_model ? program.model : options.tokenizer;
-  const bool goes_on = Pretraining<Workers>::can_resume(output);
+  const bool goes_on = Pretraining::can_resume(output);
   ef::check(goes_on || !ef::exists(ef::join_path(output, "config.json")), output,
             ": holds a model that was not trained here; choose another folder");
 
   // The tokenizer, and the corpus as its tokens.
   std::optional<ef::TrainedBpe> bpe;
   if (!goes_on && start.empty()) bpe = learn_tokenizer(options, config.vocab_size, cx);
-  const ef::Tokenizer tokenizer =
-      bpe ? ef::roberta_tokenizer(*bpe) : ef::Tokenizer::from_pretrained(goes_on ? output : start);
+  const auto form = pretraining.segment_pairs ? ef::PairForm::bert : ef::PairForm::roberta;
+  const ef::Tokenizer tokenizer = bpe ? ef::roberta_tokenizer(*bpe, form)
+                                      : ef::Tokenizer::from_pretrained(goes_on ? output : start);
   const ef::Corpus corpus = read_corpus(tokenizer, options.corpus, cx);
   std::optional<ef::Corpus> dev;
   if (!options.dev.empty()) dev = read_corpus(tokenizer, {options.dev}, cx);
 
   // The model.
   config.intermediate_size = options.intermediate.value_or(4 * config.hidden_size);
-  pretraining.settings = ef::Json::object({{"model", start},
+  pretraining.settings = ef::Json::object({{"recipe", options.recipe},
+                                           {"no-nsp", options.no_nsp},
+                                           {"model", start},
                                            {"vocab-size", config.vocab_size},
                                            {"hidden", config.hidden_size},
                                            {"layers", config.num_hidden_layers},
@@ -238,8 +282,9 @@ void pretrain(const Program& program, const Options& options, ef::PretrainingOpt
                                            {"initializer-range", config.initializer_range},
                                            {"repeat-positions", options.repeated.value_or(0)}});
   config.vocab_size = tokenizer.vocab_size();
+  config.pad_token_id = tokenizer.pad_token_id();
   if (goes_on || given_model)
-    config = ef::RobertaConfig::from_pretrained(goes_on ? output : program.model);
+    config = ef::EncoderConfig::from_pretrained(goes_on ? output : program.model, options.recipe);
   pretraining.dropout = options.dropout.value_or(0) > 0;
   if (pretraining.dropout) {
     config.hidden_dropout_prob = config.attention_probs_dropout_prob = *options.dropout;
@@ -256,11 +301,11 @@ void pretrain(const Program& program, const Options& options, ef::PretrainingOpt
   schedule.warmup_steps = options.warmup.value_or(schedule.total_steps * 6 / 100);
   pretraining.precision = program.precision().value_or(ef::Precision::full);
   pretraining.parts = options.parts.value_or(workers.size());
-  Pretraining<Workers> training(model, tokenizer, corpus, pretraining, workers);
+  Pretraining training(model, tokenizer, corpus, pretraining, workers);
   std::optional<ef::ReportLog> log;
   if (goes_on) training.resume(output);
   if (workers.rank() == 0) {
-    if (!goes_on && bpe) ef::save_roberta_tokenizer(*bpe, output, config.max_tokens());
+    if (!goes_on && bpe) ef::save_roberta_tokenizer(*bpe, output, config.max_tokens(), form);
     if (!goes_on && !bpe) {
       ef::FolderUpdate update(output);
       examples::copy_tokenizer(start, update.path());
@@ -271,6 +316,19 @@ void pretrain(const Program& program, const Options& options, ef::PretrainingOpt
   }
   if (!goes_on) save(training, log, output);
   train(training, log, options, dev ? &*dev : nullptr, program, schedule.total_steps, cx);
+}
+
+/// The same with the model of the recipe.
+template <class Workers>
+void pretrain(const Program& program, const Options& options, ef::PretrainingOptions pretraining,
+              const ef::EncoderConfig& config, const Workers& workers) {
+  pretraining.segment_pairs = pretraining.segment_pairs && !options.no_nsp;
+  if (options.recipe == "roberta")
+    pretrain_model<ef::RobertaForMaskedLM<float>>(program, options, pretraining, config, workers);
+  else if (options.no_nsp)
+    pretrain_model<ef::BertForMaskedLM<float>>(program, options, pretraining, config, workers);
+  else
+    pretrain_model<ef::BertForPreTraining<float>>(program, options, pretraining, config, workers);
 }
 
 /// Whether mpirun, or a scheduler in its place, started this process.
@@ -284,7 +342,7 @@ bool started_by_mpirun() {
 }  // namespace
 
 int main(int argc, char** argv) {
-  Program program("Pre-trains a RoBERTa from plain text.");
+  Program program("Pre-trains a RoBERTa or a BERT from plain text.");
   for (const char* name : {"text", "--input", "--max-length"}) {
     program.app.remove_option(program.app.get_option(name));
   }
@@ -292,13 +350,7 @@ int main(int argc, char** argv) {
   ef::PretrainingOptions pretraining;
   pretraining.batch = 32;
   pretraining.schedule.peak = 1e-3;
-  ef::RobertaConfig config;
-  config.vocab_size = 8192;
-  config.hidden_size = 256;
-  config.num_hidden_layers = config.num_attention_heads = 4;
-  config.max_position_embeddings = 514;
-  config.type_vocab_size = 1;
-  config.layer_norm_eps = 1e-5;
+  ef::EncoderConfig config = small_config("roberta");
   add_options(program.app, options, pretraining, config);
   return program.run(argc, argv, [&] {
     if (!started_by_mpirun()) {

@@ -129,7 +129,38 @@ expect 0 --corpus "$scratch/text" --tokenizer "$scratch/start" --hidden 32 --lay
   --batch 6 --length 48 --whole-words --doc-sentences --accumulate 3 --output "$scratch/third"
 cmp "$scratch/start/tokenizer.json" "$scratch/third/tokenizer.json" || complain 'another tokenizer'
 
+# BERT's recipe, on documents: next sentences, static masks. Killed in between it makes the same files.
+for file in text dev; do
+  awk '{ print } NR % 8 == 0 { print "" }' "$scratch/$file" > "$scratch/$file.documents"
+done
+bert=(--beta2 0.99 --recipe bert "${tiny[@]}" --corpus "$scratch/text.documents" --dev "$scratch/dev.documents")
+expect 0 "${bert[@]}" --output "$scratch/bert" --json
+lines 17
+matches '"dev_nsp_accuracy":[0-9.]+,"dev_nsp_loss":[0-9.]+,.*,"loss":[0-9.]+,"perplexity":[0-9.]+,"step":40,'
+for setting in '"beta2": 0.99,' '"duplicates": 10,' '"masking": "bert",' '"recipe": "bert",'; do
+  grep -q "$setting" "$scratch/bert/pretraining.json" || complain "another setting than $setting"
+done
+grep -q '"BertForPreTraining"' "$scratch/bert/config.json" || complain 'another model'
+grep -q '"BertProcessing"' "$scratch/bert/tokenizer.json" || complain 'pairs as RoBERTa has them'
+"$program" "${bert[@]}" --output "$scratch/bert_killed" > /dev/null &
+child=$!
+until [[ -e $scratch/bert_killed/log.jsonl && $(wc -l < "$scratch/bert_killed/log.jsonl") -ge 5 ]]; do
+  kill -0 "$child" 2> /dev/null || break
+done
+kill -KILL "$child" 2> /dev/null || complain 'ends too early to be killed'
+wait "$child" 2> /dev/null || true
+expect 0 "${bert[@]}" --output "$scratch/bert_killed"
+matches ' % right, next sentences [0-9.]+ %  rate '
+diff -r "$scratch/bert" "$scratch/bert_killed" || complain 'other numbers after it was killed'
+expect_error 'duplicates is 10, not 0' "${bert[@]}" --duplicates 0 --output "$scratch/bert"
+expect_error 'no-nsp is false, not true' "${bert[@]}" --no-nsp --output "$scratch/bert"
+expect 0 "${bert[@]}" --no-nsp --duplicates 0 --output "$scratch/no_nsp" --json
+[[ $out != *nsp* ]] || complain 'next sentences without pairs'
+grep -q '"BertForMaskedLM"' "$scratch/no_nsp/config.json" || complain 'another model'
+
 # Errors leave nothing behind.
+expect_error 'the text is one document' --recipe bert "${run[@]}" --output "$scratch/none"
+expect_usage --recipe elmo "${run[@]}" --output "$scratch/none"
 touch "$scratch/empty"
 expect_error 'no text' "${tiny[@]}" --corpus "$scratch/empty" --output "$scratch/none"
 expect_error "$scratch/nowhere" "${tiny[@]}" --corpus "$scratch/nowhere" --output "$scratch/none"

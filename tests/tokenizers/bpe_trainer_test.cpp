@@ -209,6 +209,24 @@ TEST(RobertaTokenizer, FilesAsTheReferenceSavesThem) {
   EXPECT_EQ(oracle::to_json(alone.encode(text)), oracle::to_json(encoding));
 }
 
+TEST(RobertaTokenizer, PairsAsBertHasThem) {
+  const TrainedBpe bpe = train(lines_of(verses()), roberta_trainer_options(700));
+  const TemporaryFolder folder;
+  save_roberta_tokenizer(bpe, folder.path(), 64, PairForm::bert);
+  const Tokenizer tokenizer = Tokenizer::from_pretrained(folder.path());
+  const Tokenizer usual = roberta_tokenizer(bpe);
+  const Encoding pair = tokenizer.encode("And Naomi", " \u00E9");
+  std::vector<TokenId> ids = usual.encode("And Naomi").ids;
+  std::vector<TokenId> types(ids.size(), 0);
+  const std::vector<TokenId> second = usual.encode(" \u00E9").ids;
+  ids.insert(ids.end(), second.begin() + 1, second.end());
+  types.resize(ids.size(), 1);
+  EXPECT_EQ(pair.ids, ids);
+  EXPECT_EQ(pair.type_ids, types);
+  const std::string text = "And Naomi <mask> \u00E9\u65E5\n";
+  EXPECT_EQ(oracle::to_json(tokenizer.encode(text)), oracle::to_json(usual.encode(text)));
+}
+
 TEST(RobertaTokenizer, RefusesAnotherNumbering) {
   EXPECT_THROW((void)roberta_tokenizer({}), ConfigError);
   EXPECT_THROW((void)roberta_tokenizer(train({"text"}, {.vocab_size = 300})), ConfigError);

@@ -1,4 +1,5 @@
-// A corpus for pre-training: plain text as one stream of tokens, and how it is cut into blocks.
+// A corpus for pre-training: plain text as one stream of tokens, and how it is cut into blocks or
+// pairs of segments.
 // One line is one sentence, or paragraph; an empty line ends a document.
 #pragma once
 
@@ -22,10 +23,19 @@ enum class BlockMode : std::uint8_t {
   doc_sentences    ///< blocks end with their document
 };
 
+/// A block of text as a model is shown it: BERT's `[CLS] A [SEP] B [SEP]`, or any other, which is
+/// all first segment.
+struct SegmentPair {
+  std::vector<TokenId> ids;  ///< special tokens counted
+  Index first = 0;           ///< how many tokens are of type 0, `[CLS] A [SEP]`; the rest is of 1
+  TokenId random = 0;        ///< 0: the second segment follows the first; 1: it is of elsewhere
+};
+
 /// Documents of sentences as tokens. Each sentence ends with the separator.
 class Corpus {
  public:
-  /// An empty corpus; `bos` begins every block, `eos` ends every sentence.
+  /// An empty corpus; `bos`, or `[CLS]`, begins every block; `eos`, or `[SEP]`, ends every
+  /// sentence.
   Corpus(TokenId bos, TokenId eos) : bos_(bos), eos_(eos) {}
 
   /// Appends the text of a file, tokenized on all threads. Throws IoError.
@@ -131,7 +141,101 @@ class Corpus {
     return all;
   }
 
+  /// Pairs of segments of at most `length` tokens for next sentence prediction, document by
+  /// document. Sentences are taken up to a target length, which is short in one of ten documents;
+  /// some of them are the first segment. The second is the rest, or as often text of another
+  /// document, and then the rest is taken anew. What is too long loses tokens at either end. Each
+  /// `copy` of the text has other pairs; those of a document depend on the seed, the copy and the
+  /// document's number alone. Throws ConfigError for a length without room for two tokens, and for
+  /// less than two documents. Mirrors the law of google-research/bert/create_pretraining_data.py.
+  [[nodiscard]] std::vector<SegmentPair> segment_pairs(Index length, std::uint64_t seed,
+                                                       std::uint64_t copy) const {
+    check<ConfigError>(length >= 5, "corpus: pairs of segments of ", length,
+                       " tokens have no room between their ends; the least is 5");
+    const std::vector<Document> all = documents_of_text();
+    check<ConfigError>(all.size() != 1, "corpus: the text is one document, but the second segments",
+                       " of pairs come from others; an empty line ends a document");
+    std::vector<SegmentPair> pairs;
+    for (std::size_t number = 0; number < all.size(); ++number) {
+      Draws draws(Rng(seed), copy << 40 | number);
+      add_pairs(pairs, all, number, length - 3, draws);
+    }
+    return pairs;
+  }
+
  private:
+  using Sentence = std::span<const TokenId>;
+  using Document = std::vector<Sentence>;
+  static constexpr double short_share = 0.1;  // of documents whose pairs are short
+
+  /// The documents with text, as their sentences without separators.
+  [[nodiscard]] std::vector<Document> documents_of_text() const {
+    std::vector<Document> all;
+    Document document;
+    const auto flush = [&] {
+      if (!document.empty()) all.push_back(std::exchange(document, {}));
+    };
+    for (std::size_t i = 0; i < ends_document_.size(); ++i) {
+      const auto begin = static_cast<std::size_t>(sentences_[i]);
+      const auto end = static_cast<std::size_t>(sentences_[i + 1]) - 1;  // of the separator
+      if (begin < end) document.push_back(std::span(ids_).subspan(begin, end - begin));
+      if (ends_document_[i] != 0) flush();
+    }
+    flush();
+    return all;
+  }
+
+  /// Appends the pairs of document `number`, whose segments have at most `most` tokens together.
+  void add_pairs(std::vector<SegmentPair>& pairs, const std::vector<Document>& all,
+                 std::size_t number, Index most, Draws& draws) const {
+    const Document& document = all[number];
+    const Index target = draws.uniform() < short_share ? 2 + draws.below(most - 1) : most;
+    for (std::size_t begin = 0; begin < document.size();) {
+      std::size_t end = begin;
+      for (Index size = 0; end < document.size() && size < target; ++end) {
+        size += static_cast<Index>(document[end].size());
+      }
+      const auto sentences = static_cast<Index>(end - begin);
+      const auto middle =
+          begin + static_cast<std::size_t>(sentences > 1 ? 1 + draws.below(sentences - 1) : 1);
+      const bool random = sentences == 1 || draws.uniform() < 0.5;
+      std::vector<TokenId> first, second;
+      for (std::size_t i = begin; i < middle; ++i) append(first, document[i]);
+      if (random) {
+        auto other = static_cast<std::size_t>(draws.below(static_cast<Index>(all.size()) - 1));
+        if (other >= number) ++other;
+        const Document& elsewhere = all[other];
+        auto i = static_cast<std::size_t>(draws.below(static_cast<Index>(elsewhere.size())));
+        do append(second, elsewhere[i]);
+        while (++i < elsewhere.size() && std::ssize(first) + std::ssize(second) < target);
+      } else {
+        for (std::size_t i = middle; i < end; ++i) append(second, document[i]);
+      }
+      pairs.push_back(joined(first, second, most, draws));
+      pairs.back().random = random;
+      begin = random ? middle : end;
+    }
+  }
+
+  static void append(std::vector<TokenId>& segment, Sentence sentence) {
+    segment.insert(segment.end(), sentence.begin(), sentence.end());
+  }
+
+  /// A pair of the segments, of which the longer one loses tokens while there are more than `most`.
+  [[nodiscard]] SegmentPair joined(Sentence first, Sentence second, Index most,
+                                   Draws& draws) const {
+    while (std::ssize(first) + std::ssize(second) > most) {
+      Sentence& longer = first.size() > second.size() ? first : second;
+      longer = draws.uniform() < 0.5 ? longer.subspan(1) : longer.first(longer.size() - 1);
+    }
+    SegmentPair pair{{bos_}, std::ssize(first) + 2};
+    append(pair.ids, first);
+    pair.ids.push_back(eos_);
+    append(pair.ids, second);
+    pair.ids.push_back(eos_);
+    return pair;
+  }
+
   TokenId bos_;
   TokenId eos_;
   std::vector<TokenId> ids_;

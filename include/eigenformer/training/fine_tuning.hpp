@@ -403,7 +403,8 @@ class FineTuning {
     FolderUpdate update(checkpoint_);
     trainer.save(update);
     if (average)
-      save_parameters<Scalar>(named_parameters(average->model()), join_path(update.path(), average_file));
+      save_parameters<Scalar>(named_parameters(average->model()),
+                              join_path(update.path(), average_file));
     Json saved = state();
     saved["epoch_loss"] = epoch_loss_;
     write_file(join_path(update.path(), state_file), saved.dump(1) + "\n");

@@ -1,8 +1,10 @@
-// Dynamic masking: which tokens of a text the model has to guess, drawn anew for each epoch, and
+// Masking: which tokens of a text the model has to guess, drawn anew for each copy of the text, and
 // what it sees in their place (Devlin et al., arXiv:1810.04805; Liu et al., arXiv:1907.11692).
-// Mirrors the law of fairseq/data/mask_tokens_dataset.py.
+// Mirrors the laws of fairseq/data/mask_tokens_dataset.py and of
+// google-research/bert/create_pretraining_data.py.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <numeric>
@@ -42,6 +44,17 @@ class Draws {
   std::uint64_t position_ = 0;
 };
 
+/// How many tokens of a text are to be guessed.
+enum class MaskingLaw : std::uint8_t {
+  /// A share of the tokens, or words, rounded up or down at random. A word is shown as one: masked,
+  /// random or as it is.
+  roberta,
+  /// A share of the tokens, rounded to the nearest, but at least one. Words that would exceed it
+  /// are passed over, and how it is shown is drawn for each token of a word. (BERT's limit,
+  /// max_predictions_per_seq, is that share of its longest text, so there is none here.)
+  bert
+};
+
 /// Which tokens are to be guessed, and what is shown in their place; BERT's shares by default.
 struct MaskingOptions {
   TokenId mask_token = 0;     ///< what stands for a token that is to be guessed
@@ -53,6 +66,8 @@ struct MaskingOptions {
   /// `[vocab]`, 1 where a token begins a word: whole words are chosen then, and treated alike.
   /// Empty: single tokens.
   std::vector<std::uint8_t> word_starts = {};
+  MaskingLaw law = MaskingLaw::roberta;  ///< how many of them
+  std::vector<TokenId> kept = {};        ///< tokens that are never chosen, such as separators
 };
 
 /// What a masked language model sees, and what it has to guess.
@@ -60,9 +75,11 @@ struct MaskedBatch {
   Batch batch;                   ///< what the model sees
   std::vector<Index> positions;  ///< rows of the batch that are to be guessed, rising
   std::vector<TokenId> labels;   ///< their tokens
+  /// `[segments]`, of pairs: 0 where the second segment follows the first, else 1. Or empty.
+  std::vector<TokenId> pair_labels = {};
 };
 
-/// Masks texts one by one. The draws for a text depend on the seed, the epoch and the text's number
+/// Masks texts one by one. The draws for a text depend on the seed, the copy and the text's number
 /// alone, not on the batch nor the threads.
 class Masking {
  public:
@@ -85,41 +102,29 @@ class Masking {
                        " tokens for a vocabulary of ", options_.vocab_size);
   }
 
-  /// Appends text number `number` to `batch`, as epoch `epoch` shows it. Special tokens at its ends
-  /// can be chosen too. Throws FormatError where `mask_token` is in the text, ShapeError for ids
-  /// outside the vocabulary.
-  void add(MaskedBatch& batch, std::span<const TokenId> text, std::uint64_t epoch,
-           std::uint64_t number) const {
+  /// Appends text number `number` to `batch`, as copy `copy` of it shows it; `types` may be empty.
+  /// Throws FormatError where `mask_token` is in the text, ShapeError for ids outside the
+  /// vocabulary.
+  void add(MaskedBatch& batch, std::span<const TokenId> text, std::uint64_t copy,
+           std::uint64_t number, std::span<const TokenId> types = {}) const {
     for (const TokenId id : text) {
       check<ShapeError>(id >= 0 && id < options_.vocab_size, "masking: token ", id,
                         " is outside the vocabulary of ", options_.vocab_size);
       check<FormatError>(id != options_.mask_token, "masking: the mask token ", id, " is in text ",
                          number, "; it would be guessed by itself");
     }
-    Draws draws(rng_, epoch << 40 | number);
+    Draws draws(rng_, copy << 40 | number);
     const Index first = batch.batch.tokens();
-    batch.batch.add(text);
-    // Units are tokens, or words; unit i begins at starts[i].
-    std::vector<Index> starts;
-    for (Index i = 0; i < static_cast<Index>(text.size()); ++i) {
-      const auto id = static_cast<std::size_t>(text[static_cast<std::size_t>(i)]);
-      if (i == 0 || options_.word_starts.empty() || options_.word_starts[id] != 0) {
-        starts.push_back(i);
-      }
-    }
-    const auto units = static_cast<Index>(starts.size());
-    starts.push_back(static_cast<Index>(text.size()));
-    const auto count = static_cast<std::size_t>(options_.probability * static_cast<double>(units) +
-                                                draws.uniform());
-    std::vector<Index> chosen(static_cast<std::size_t>(units));
-    std::iota(chosen.begin(), chosen.end(), 0);
-    draws.shuffle(std::span(chosen), std::min(count, chosen.size()));
-    chosen.resize(std::min(count, chosen.size()));
-    std::sort(chosen.begin(), chosen.end());
-    for (const Index unit : chosen) {
-      const double draw = draws.uniform();
-      const auto at = static_cast<std::size_t>(unit);
-      for (Index i = starts[at]; i < starts[at + 1]; ++i) {
+    batch.batch.add(text, types);
+    std::vector<RowRange> chosen = options_.law == MaskingLaw::bert
+                                       ? nearest_share(units_of(text), text.size(), draws)
+                                       : random_share(units_of(text), draws);
+    std::sort(chosen.begin(), chosen.end(),
+              [](RowRange a, RowRange b) { return a.begin < b.begin; });
+    for (const RowRange unit : chosen) {
+      double draw = draws.uniform();
+      for (Index i = unit.begin; i < unit.end; ++i) {
+        if (i > unit.begin && options_.law == MaskingLaw::bert) draw = draws.uniform();
         TokenId& shown = batch.batch.ids[static_cast<std::size_t>(first + i)];
         batch.positions.push_back(first + i);
         batch.labels.push_back(shown);
@@ -137,6 +142,48 @@ class Masking {
   [[nodiscard]] const MaskingOptions& options() const noexcept { return options_; }
 
  private:
+  /// What can be chosen of a text, in order: its tokens, or its words.
+  [[nodiscard]] std::vector<RowRange> units_of(std::span<const TokenId> text) const {
+    std::vector<RowRange> units;
+    bool begins = true;
+    for (std::size_t i = 0; i < text.size(); ++i) {
+      const TokenId id = text[i];
+      const auto at = static_cast<Index>(i);
+      const bool kept =
+          std::find(options_.kept.begin(), options_.kept.end(), id) != options_.kept.end();
+      begins = begins || kept || options_.word_starts.empty() ||
+               options_.word_starts[static_cast<std::size_t>(id)] != 0;
+      if (!kept && begins) units.push_back({at, at});
+      if (!kept) units.back().end = at + 1;
+      begins = kept;
+    }
+    return units;
+  }
+
+  [[nodiscard]] std::vector<RowRange> random_share(std::vector<RowRange> units,
+                                                   Draws& draws) const {
+    const auto count =
+        std::min(units.size(),
+                 static_cast<std::size_t>(options_.probability * static_cast<double>(units.size()) +
+                                          draws.uniform()));
+    draws.shuffle(std::span(units), count);
+    units.resize(count);
+    return units;
+  }
+
+  [[nodiscard]] std::vector<RowRange> nearest_share(std::vector<RowRange> units, std::size_t tokens,
+                                                    Draws& draws) const {
+    auto left = static_cast<Index>(
+        std::max(1.0, std::nearbyint(options_.probability * static_cast<double>(tokens))));
+    draws.shuffle(std::span(units), units.size());
+    std::erase_if(units, [&](RowRange unit) {
+      if (unit.size() > left) return true;
+      left -= unit.size();
+      return false;
+    });
+    return units;
+  }
+
   MaskingOptions options_;
   Rng rng_;
 };

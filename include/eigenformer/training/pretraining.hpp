@@ -1,8 +1,10 @@
 // Pre-training a masked language model: blocks of text, in an order drawn anew for each epoch, are
 // put together as batches, some of their tokens are hidden, and the model changes so that it
-// guesses them better. Everything that is drawn follows from the seed and the number of the update,
-// so that a training goes on from a checkpoint with the very same numbers.
-// Liu et al., arXiv:1907.11692; the losses of a batch are averaged as fairseq does it.
+// guesses them better. Blocks may be pairs of segments, and then a model may learn too whether the
+// second follows the first. Everything that is drawn follows from the seed and the number of the
+// update, so that a training goes on from a checkpoint with the very same numbers.
+// Devlin et al., arXiv:1810.04805; Liu et al., arXiv:1907.11692; the losses of a batch are averaged
+// as fairseq does it.
 #pragma once
 
 #include <algorithm>
@@ -14,6 +16,7 @@
 #include <vector>
 
 #include "eigenformer/autograd/ops/loss.hpp"
+#include "eigenformer/autograd/ops/pointwise.hpp"
 #include "eigenformer/models/roberta.hpp"
 #include "eigenformer/training/corpus.hpp"
 #include "eigenformer/training/masking.hpp"
@@ -21,22 +24,46 @@
 
 namespace eigenformer {
 
-/// How a model is pre-trained. The optimizer's numbers are RoBERTa's.
+/// How a model is pre-trained. Fresh, it is RoBERTa's recipe; bert_pretraining_options() has
+/// BERT's.
 struct PretrainingOptions {
-  Index length = 128;        ///< most tokens of a block, special ones counted
-  Index batch = 16;          ///< blocks of an update
-  Index parts = 1;           ///< that a batch is computed in, to save memory; each drops on its own
-  bool documents = false;    ///< blocks end with their document, as BlockMode::doc_sentences
-  bool whole_words = false;  ///< whole words are hidden instead of single tokens
-  bool dropout = true;       ///< as the model's configuration has it
-  double clip = 0;           ///< the gradients' norm is scaled down to this; 0: as it is
-  std::uint64_t seed = 1;    ///< of orders, masks and dropout
+  Index length = 128;      ///< most tokens of a block, special ones counted
+  Index batch = 16;        ///< blocks of an update
+  Index parts = 1;         ///< that a batch is computed in, to save memory; each drops on its own
+  bool documents = false;  ///< blocks end with their document, as BlockMode::doc_sentences
+  bool segment_pairs = false;                ///< blocks are those of Corpus::segment_pairs
+  bool whole_words = false;                  ///< whole words are hidden instead of single tokens
+  MaskingLaw masking = MaskingLaw::roberta;  ///< by BERT's, `[CLS]` and `[SEP]` are never hidden
+  /// Masks, and pairs, are drawn for so many copies of the text, which epochs go through in turn:
+  /// static masking. 0: they are drawn anew in each epoch, dynamic masking.
+  Index duplicates = 0;
+  bool dropout = true;     ///< as the model's configuration has it
+  double clip = 0;         ///< the gradients' norm is scaled down to this; 0: as it is
+  std::uint64_t seed = 1;  ///< of orders, masks and dropout
   Precision precision = Precision::full;  ///< of products: bf16 is faster
   Schedule schedule = {};                 ///< the learning rate of each update
   /// What AdamW multiplies with.
   AdamWOptions optimizer = {.beta1 = 0.9, .beta2 = 0.98, .eps = 1e-6};
   /// What else has to agree where a training goes on, as an object: by resume().
   Json settings = Json::object();
+};
+
+/// BERT's recipe: pairs of segments and static masks, Adam without bias correction, clipping; all
+/// else is as in `options`. For a model without labels of pairs, `segment_pairs` may be false.
+[[nodiscard]] inline PretrainingOptions bert_pretraining_options(PretrainingOptions options = {}) {
+  options.segment_pairs = true;
+  options.masking = MaskingLaw::bert;
+  options.duplicates = 10;
+  options.clip = 1;
+  options.optimizer = {.eps = 1e-6, .correct_bias = false};
+  return options;
+}
+
+/// A model that is pre-trained on pairs of texts too, as ForPreTraining is: its Output are logits
+/// of tokens and of pairs.
+template <class Model>
+concept LabelsPairs = requires {
+  typename Model::Output;
 };
 
 /// Which tokens of a tokenizer's vocabulary begin words, as MaskingOptions::word_starts: those with
@@ -70,10 +97,12 @@ void repeat_positions(Model& model, Index learned) {
   }
 }
 
-/// How well a model guesses hidden tokens.
+/// How well a model guesses hidden tokens, and whether segments follow each other.
 struct MaskedLmScore {
-  double loss = 0;      ///< mean cross entropy, in nats a token
-  double accuracy = 0;  ///< share that is right at the first guess
+  double loss = 0;           ///< mean cross entropy, in nats a token
+  double accuracy = 0;       ///< share that is right at the first guess
+  double pair_loss = 0;      ///< mean cross entropy of pairs; 0 for a model without labels of them
+  double pair_accuracy = 0;  ///< share of them that is right
 
   /// As many tokens, all equally likely, would be as hard to guess.
   [[nodiscard]] double perplexity() const noexcept { return std::exp(loss); }
@@ -85,9 +114,11 @@ struct MaskedLmScore {
 template <class Scalar, class Model = RobertaForMaskedLM<Scalar>, class Workers = OneProcess>
 class Pretraining {
  public:
-  /// The model must outlive it. Throws ConfigError where model, tokenizer and options do not fit
-  /// each other, and for a corpus of fewer blocks than a batch; FormatError for a corpus with a
-  /// mask token in it; Error where processes have different models.
+  static constexpr bool labels_pairs = LabelsPairs<Model>;  ///< whether score() has pairs
+
+  /// The model and the corpus must outlive it. Throws ConfigError where model, tokenizer and
+  /// options do not fit each other, and for a corpus of fewer blocks than a batch; FormatError for
+  /// a corpus with a mask token in it; Error where processes have different models.
   Pretraining(Model& model, const Tokenizer& tokenizer, const Corpus& corpus,
               PretrainingOptions options, Workers workers = {})
       : model_(model),
@@ -102,7 +133,8 @@ class Pretraining {
                   .seed = derived_seed(1),
                   .precision = options_.precision},
                  std::move(workers)),
-        blocks_(blocks_of(corpus)),
+        corpus_(corpus),
+        blocks_(blocks_of(corpus, derived_seed(3), 0)),
         text_(concat(corpus.tokens(), " tokens with digest ", corpus.digest())) {
     const auto count = static_cast<Index>(blocks_.size());
     check<ConfigError>(options_.batch >= 1, source, "a batch of ", options_.batch, " blocks");
@@ -125,10 +157,23 @@ class Pretraining {
                                 options_.batch * (part + 1) / options_.parts);
       if (!cut.labels.empty()) parts.push_back(std::move(cut));
     }
+    // Parts are weighted by their hidden tokens; their pairs then have to weigh as all pairs do.
+    double pairs = 0;
+    for (const MaskedBatch& part : parts) pairs += static_cast<double>(part.pair_labels.size());
+    const double pairs_per_label = pairs / static_cast<double>(masked.labels.size());
     const auto loss = [&](Context& context, Index i) -> PartLoss<Scalar> {
       const MaskedBatch& part = parts[static_cast<std::size_t>(i)];
-      const Tensor<Scalar> logits = model_(context, part.batch, part.positions);  // [labels, vocab]
-      return {cross_entropy(context, logits, part.labels), static_cast<double>(part.labels.size())};
+      const auto [of_tokens, of_pairs] = logits(context, part);
+      const auto labels = static_cast<double>(part.labels.size());
+      Tensor<Scalar> mean = cross_entropy(context, of_tokens, part.labels);
+      if constexpr (labels_pairs) {
+        const double weight =
+            static_cast<double>(part.pair_labels.size()) / (pairs_per_label * labels);
+        mean = add(context, mean,
+                   scale(context, cross_entropy(context, of_pairs, part.pair_labels),
+                         static_cast<Scalar>(weight)));
+      }
+      return {mean, labels};
     };
     return trainer_.step(cx, static_cast<Index>(parts.size()), loss);
   }
@@ -138,40 +183,48 @@ class Pretraining {
   [[nodiscard]] MaskedLmScore score(Context& cx, const Corpus& held_out) const {
     constexpr Index most_tokens = 4096;  // at once
     MaskedBatch all;
-    for (const std::vector<TokenId>& block : blocks_of(held_out)) {
-      held_out_masking_.add(all, block, 0, static_cast<std::uint64_t>(all.batch.segments()));
+    for (const SegmentPair& block : blocks_of(held_out, 0, 0)) {
+      add_block(all, held_out_masking_, block, 0, all.batch.segments());
     }
     check<ConfigError>(!all.labels.empty(), source, "the held-out text is empty");
-    std::array<double, 2> sums = {};  // of losses, and of right guesses
+    std::array<double, 4> sums = {};  // of losses, and of right guesses; the same of pairs
+    const auto count_in = [&](const Tensor<Scalar>& logits, std::span<const TokenId> labels,
+                              std::size_t at) {
+      if (labels.empty()) return;
+      sums[at] += static_cast<double>(cross_entropy(cx, logits, labels).item()) *
+                  static_cast<double>(labels.size());
+      for (Index i = 0; i < logits.size(0); ++i) {
+        Index best = 0;
+        logits.matrix().row(i).maxCoeff(&best);
+        sums[at + 1] += best == labels[static_cast<std::size_t>(i)];
+      }
+    };
     workers_.together([&] {
       Index number = 0;
       for_each_part(all.batch, most_tokens, [&](const Batch& batch, Index first) {
         if (number++ % workers_.size() != workers_.rank()) return;
         const MaskedBatch part = part_of(all, first, first + batch.segments());
         if (part.labels.empty()) return;
-        const Tensor<Scalar> logits = model_(cx, part.batch, part.positions);  // [labels, vocab]
-        sums[0] += static_cast<double>(cross_entropy(cx, logits, part.labels).item()) *
-                   static_cast<double>(part.labels.size());
-        for (Index i = 0; i < logits.size(0); ++i) {
-          Index best = 0;
-          logits.matrix().row(i).maxCoeff(&best);
-          sums[1] += best == part.labels[static_cast<std::size_t>(i)];
-        }
+        const auto [of_tokens, of_pairs] = logits(cx, part);
+        count_in(of_tokens, part.labels, 0);
+        if constexpr (labels_pairs) count_in(of_pairs, part.pair_labels, 2);
       });
     });
     workers_.sum(sums);
-    const auto count = static_cast<double>(all.labels.size());
-    return {sums[0] / count, sums[1] / count};
+    const auto labels = static_cast<double>(all.labels.size());
+    const auto pairs = std::max(1.0, static_cast<double>(all.pair_labels.size()));
+    return {sums[0] / labels, sums[1] / labels, sums[2] / pairs, sums[3] / pairs};
   }
 
   /// How many updates there were.
   [[nodiscard]] Index steps() const noexcept { return trainer_.steps(); }
   /// How many times the corpus was gone through.
   [[nodiscard]] double epochs() const noexcept {
-    return static_cast<double>(steps()) * static_cast<double>(options_.batch) /
-           static_cast<double>(blocks_.size());
+    return static_cast<double>(epoch_) +
+           static_cast<double>(steps() * options_.batch - epoch_begin_) /
+               static_cast<double>(blocks());
   }
-  /// How many blocks the corpus gives.
+  /// How many blocks the corpus gives; of pairs, how many there are in this epoch.
   [[nodiscard]] Index blocks() const noexcept { return static_cast<Index>(blocks_.size()); }
   /// How many tokens there were in these updates, since this object was made.
   [[nodiscard]] Index tokens() const noexcept { return tokens_; }
@@ -207,6 +260,7 @@ class Pretraining {
                          ", not ", now.dump(), "; go on with the same, or begin in another folder");
     }
     trainer_.resume(folder);
+    go_to(steps() * options_.batch);
   }
 
  private:
@@ -224,10 +278,26 @@ class Pretraining {
     check<ConfigError>(tokenizer.pad_token_id() == config.padding_id(), source,
                        "the tokenizer's pad token is ", tokenizer.pad_token_id(), ", the model's ",
                        config.padding_id());
-    return {
-        .mask_token = tokenizer.mask_token_id(),
-        .vocab_size = static_cast<TokenId>(tokenizer.vocab_size()),
-        .word_starts = options.whole_words ? word_starts(tokenizer) : std::vector<std::uint8_t>()};
+    check<ConfigError>(!labels_pairs || options.segment_pairs, source,
+                       "the model learns labels of pairs, which need segment_pairs");
+    check<ConfigError>(!(options.segment_pairs && options.documents), source,
+                       "segment_pairs are no blocks that end with their document, as documents; "
+                       "one of them must be false");
+    check<ConfigError>(!options.segment_pairs || config.type_vocab_size >= 2, source,
+                       "pairs have 2 types of tokens, but the model's type_vocab_size is ",
+                       config.type_vocab_size);
+    check<ConfigError>(options.duplicates >= 0, source, options.duplicates,
+                       " duplicates of the text; 0 stands for masks that are always new");
+    const bool bert = options.masking == MaskingLaw::bert;
+    MaskingOptions masking{.mask_token = tokenizer.mask_token_id(),
+                           .vocab_size = static_cast<TokenId>(tokenizer.vocab_size()),
+                           .law = options.masking};
+    if (bert) {
+      masking.first_random = 0;
+      masking.kept = {tokenizer.cls_token_id(), tokenizer.sep_token_id()};
+    }
+    if (options.whole_words) masking.word_starts = word_starts(tokenizer);
+    return masking;
   }
 
   /// Seeds of different things that have nothing to do with each other, nor with `seed` itself,
@@ -236,15 +306,57 @@ class Pretraining {
     return Rng(options_.seed).bits(~std::uint64_t{0}, what);
   }
 
-  [[nodiscard]] std::vector<std::vector<TokenId>> blocks_of(const Corpus& corpus) const {
-    auto blocks = corpus.blocks(
-        options_.length, options_.documents ? BlockMode::doc_sentences : BlockMode::full_sentences);
-    for (const std::vector<TokenId>& block : blocks) {
+  /// A copy of the text; blocks that are no pairs are the same in each.
+  [[nodiscard]] std::vector<SegmentPair> blocks_of(const Corpus& corpus, std::uint64_t seed,
+                                                   std::uint64_t copy) const {
+    std::vector<SegmentPair> blocks;
+    if (options_.segment_pairs) {
+      blocks = corpus.segment_pairs(options_.length, seed, copy);
+    } else {
+      for (std::vector<TokenId>& ids :
+           corpus.blocks(options_.length, options_.documents ? BlockMode::doc_sentences
+                                                             : BlockMode::full_sentences)) {
+        const Index size = std::ssize(ids);
+        blocks.push_back({std::move(ids), size});
+      }
+    }
+    for (const auto& [ids, first, random] : blocks) {
       const TokenId mask = masking_.options().mask_token;
-      check<FormatError>(std::find(block.begin(), block.end(), mask) == block.end(), source,
+      check<FormatError>(std::find(ids.begin(), ids.end(), mask) == ids.end(), source,
                          "the text has the mask token ", mask, " in it; it must be taken out");
     }
     return blocks;
+  }
+
+  /// Which copy of the text an epoch shows.
+  [[nodiscard]] std::uint64_t copy_of(std::uint64_t epoch) const noexcept {
+    return options_.duplicates == 0 ? epoch
+                                    : epoch % static_cast<std::uint64_t>(options_.duplicates);
+  }
+
+  /// Appends block `number` of a copy of the text to a batch.
+  void add_block(MaskedBatch& batch, const Masking& masking, const SegmentPair& block,
+                 std::uint64_t copy, Index number) const {
+    std::vector<TokenId> types;
+    if (options_.segment_pairs) {
+      types.resize(block.ids.size(), 1);
+      std::fill_n(types.begin(), block.first, 0);
+      batch.pair_labels.push_back(block.random);
+    }
+    masking.add(batch, block.ids, copy, static_cast<std::uint64_t>(number), types);
+  }
+
+  /// Makes ready the epoch of block `number`, as counted through all epochs.
+  void go_to(Index number) {
+    const auto begin_epoch = [&](std::uint64_t epoch, Index begin) {
+      epoch_ = epoch;
+      epoch_begin_ = begin;
+      order_.clear();
+      if (options_.segment_pairs) blocks_ = blocks_of(corpus_, derived_seed(3), copy_of(epoch));
+    };
+    if (number < epoch_begin_) begin_epoch(0, 0);
+    while (number >= epoch_begin_ + blocks()) begin_epoch(epoch_ + 1, epoch_begin_ + blocks());
+    if (order_.empty()) order_ = shuffled(blocks(), derived_seed(2), epoch_);
   }
 
   /// The blocks of the next update. They follow each other through all epochs, so that a batch may
@@ -253,21 +365,32 @@ class Pretraining {
     MaskedBatch masked;
     for (Index i = 0; i < options_.batch; ++i) {
       const Index number = steps() * options_.batch + i;
-      const auto epoch = static_cast<std::uint64_t>(number / blocks());
-      if (order_.empty() || epoch != epoch_) {
-        order_ = shuffled(blocks(), derived_seed(2), epoch);
-        epoch_ = epoch;
-      }
-      const Index block = order_[static_cast<std::size_t>(number % blocks())];
-      masking_.add(masked, blocks_[static_cast<std::size_t>(block)], epoch,
-                   static_cast<std::uint64_t>(block));
+      go_to(number);
+      const Index block = order_[static_cast<std::size_t>(number - epoch_begin_)];
+      add_block(masked, masking_, blocks_[static_cast<std::size_t>(block)], copy_of(epoch_), block);
     }
     return masked;
   }
 
+  /// Logits of hidden tokens, `[labels, vocab]`, and of pairs, `[segments, labels]`, where the
+  /// model has them.
+  [[nodiscard]] std::pair<Tensor<Scalar>, Tensor<Scalar>> logits(Context& cx,
+                                                                 const MaskedBatch& part) const {
+    auto outputs = model_(cx, part.batch, part.positions);
+    if constexpr (labels_pairs) {
+      auto& [of_tokens, of_pairs] = outputs;
+      return {std::move(of_tokens), std::move(of_pairs)};
+    } else {
+      return {std::move(outputs), Tensor<Scalar>()};
+    }
+  }
+
   /// Segments `first` to `last` (excluded).
   static MaskedBatch part_of(const MaskedBatch& all, Index first, Index last) {
-    MaskedBatch part{all.batch.part(first, last), {}, {}};
+    MaskedBatch part{all.batch.part(first, last), {}, {}, {}};
+    if (!all.pair_labels.empty()) {
+      part.pair_labels.assign(all.pair_labels.begin() + first, all.pair_labels.begin() + last);
+    }
     const Index begin = all.batch.offsets[static_cast<std::size_t>(first)];
     const auto row = [&](Index segment) {
       const Index at = all.batch.offsets[static_cast<std::size_t>(segment)];
@@ -290,6 +413,9 @@ class Pretraining {
                 {"batch", options_.batch},
                 {"accumulate", options_.parts},
                 {"doc-sentences", options_.documents},
+                {"segment-pairs", options_.segment_pairs},
+                {"masking", options_.masking == MaskingLaw::bert ? "bert" : "roberta"},
+                {"duplicates", options_.duplicates},
                 {"whole-words", options_.whole_words},
                 {"dropout", options_.dropout ? model_.config().hidden_dropout_prob : 0.0},
                 {"clip", options_.clip},
@@ -303,6 +429,7 @@ class Pretraining {
                 {"beta2", options_.optimizer.beta2},
                 {"eps", options_.optimizer.eps},
                 {"weight-decay", options_.optimizer.weight_decay},
+                {"correct-bias", options_.optimizer.correct_bias},
                 {"corpus", text_}});
     return all;
   }
@@ -313,10 +440,12 @@ class Pretraining {
   Masking masking_;
   Masking held_out_masking_;
   ThisTrainer trainer_;
-  std::vector<std::vector<TokenId>> blocks_;
-  std::string text_;          // which corpus it is
-  std::vector<Index> order_;  // of the blocks in epoch_
+  const Corpus& corpus_;
+  std::vector<SegmentPair> blocks_;  // of epoch_
+  std::string text_;                 // which corpus it is
+  std::vector<Index> order_;         // of the blocks
   std::uint64_t epoch_ = 0;
+  Index epoch_begin_ = 0;  // how many blocks there were before it
   Index tokens_ = 0;
 };
 
