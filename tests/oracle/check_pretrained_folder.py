@@ -93,6 +93,22 @@ def masked(block, number, mask, vocab):
     return shown, chosen
 
 
+def score(model, tokenizer, blocks):
+    """Mean loss and share of right guesses over the hidden tokens of these blocks, and their count."""
+    total, right, count = 0.0, 0, 0
+    with torch.no_grad():
+        for number, block in enumerate(blocks):
+            shown, chosen = masked(block, number, tokenizer.mask_token_id, len(tokenizer))
+            if not chosen:
+                continue
+            logits = model(torch.tensor([shown])).logits[0, chosen]
+            labels = torch.tensor(block)[chosen]
+            total += torch.nn.functional.cross_entropy(logits, labels, reduction="sum").item()
+            right += (logits.argmax(1) == labels).sum().item()
+            count += len(chosen)
+    return total / count, right / count, count
+
+
 def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -114,21 +130,10 @@ def main():
         for key in sorted(map(str, report[kind]))
     ]
     model.eval()
-    total, right, count = 0.0, 0, 0
     blocks = blocks_of(arguments.dev, tokenizer, arguments.length, arguments.doc_sentences)
-    with torch.no_grad():
-        for number, block in enumerate(blocks):
-            shown, chosen = masked(block, number, tokenizer.mask_token_id, len(tokenizer))
-            if not chosen:
-                continue
-            logits = model(torch.tensor([shown])).logits[0, chosen]
-            labels = torch.tensor(block)[chosen]
-            total += torch.nn.functional.cross_entropy(logits, labels, reduction="sum").item()
-            right += (logits.argmax(1) == labels).sum().item()
-            count += len(chosen)
+    loss, accuracy, count = score(model, tokenizer, blocks)
     reports = [json.loads(line) for line in (arguments.folder / "log.jsonl").open()]
     ours = next(report for report in reversed(reports) if "dev_loss" in report)
-    loss, accuracy = total / count, right / count
     print(f"{len(blocks)} blocks, {count} masks: loss {loss:.6f}, the log has {ours['dev_loss']:.6f};")
     print(f"right at first guess {accuracy:.4f}, the log has {ours['dev_accuracy']:.4f}")
     if not abs(loss - ours["dev_loss"]) < 1e-4:
