@@ -13,8 +13,11 @@ PyTorch. Both are measured by the same code, on the same held-out blocks with th
 import argparse
 import json
 import math
+import os
 import pathlib
 import time
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import torch
 import transformers
