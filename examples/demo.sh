@@ -15,7 +15,7 @@ fill_mask 'In the beginning God created the <mask> and the earth.' \
   'And he was five and twenty <mask> old when he began to reign.'
 
 echo
-echo 'This model was trained by pretrain, in 72 minutes on one core: see examples/model/README.md.'
+echo 'This model was trained by pretrain alone: examples/model/README.md has the command lines.'
 
 if [[ $# -gt 0 ]]; then
   echo
