@@ -291,7 +291,7 @@ inline void packed_linear(ThreadPool& pool, const PackedWeight& weight, MatrixVi
                               .row_offset = rows.offset,
                               .column_scale = bytes ? weight.column_scale() + column : nullptr,
                               .column_sum = bytes ? weight.column_sum() + column : nullptr},
-                             width, panel + 1 < end ? words + width * weight.steps() : nullptr,
+                             width, panel + 1 < panels ? words + width * weight.steps() : nullptr,
                              epilogue, column);
     }
   });

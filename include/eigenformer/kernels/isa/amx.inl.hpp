@@ -104,13 +104,15 @@ inline void sum_up(const Tile& t, const Word* from, Index from_step, Word* sums,
   }
   const Word* left = t.left;
   const Word* right = t.right;
-  const Word* next = t.next;
+  const Index stream = t.k / side * side / next_streams * t.next_step;
+  Index line = 0;  // of what is brought nearer
   for (Index p = 0; p + side <= t.k; p += side) {
-    for (Index line = 0; line < t.next_step; ++line) __builtin_prefetch(next + line * side, 0, 2);
+    for (Index i = 0; i < t.next_step; ++i, ++line) {
+      __builtin_prefetch(t.next + line % next_streams * stream + line / next_streams * side, 0, 2);
+    }
     add_block<bytes, row_registers, columns>(left, right, t.right_step);
     left += strip_rows * side;
     right += side * t.right_step;
-    next += side * t.next_step;
   }
   if (const Index rest = t.k % side; rest > 0) {  // zeros take the place of what is not there
     Word padded[side * most_columns * side] = {};

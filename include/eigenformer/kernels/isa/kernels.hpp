@@ -18,6 +18,10 @@ namespace eigenformer::kernels {
 /// 32 bits of an operand: one float, two bfloat16 or four bytes.
 using Word = std::uint32_t;
 
+/// What lies in memory comes nearer in so many streams at once: a single one leaves a part of the
+/// memory's rate unused.
+inline constexpr Index next_streams = 8;
+
 /// One tile of a product of packed operands.
 struct Tile {
   Index k = 0;                  ///< steps, of one word for each column
@@ -31,8 +35,8 @@ struct Tile {
   Index columns = 0;            ///< at most those of the Product
   bool accumulate = false;      ///< c += instead of c =, without bias; not for bytes
   const float* bias = nullptr;  ///< `[columns]`, or null
-  const Word* next = nullptr;   ///< memory that later tiles read,
-  Index next_step = 0;          ///< of which each step brings so many words closer
+  const Word* next = nullptr;   ///< memory that later tiles read, as `next_streams` parts,
+  Index next_step = 0;          ///< of one of which each step brings so many words closer
   /// `[rows]` factors, or null; always there for bytes, never for floats from blocks.
   const float* row_scale = nullptr;
   const float* row_offset = nullptr;    ///< `[rows]`, bytes alone, as all that follow

@@ -201,8 +201,9 @@ inline void tile_of_size(const Tile& t) noexcept {
   const Index plane = t.left_step / Arithmetic::left_words;
   const Word* a = t.left;
   const Word* b = t.right;
-  const Word* next = t.next;
+  const Index stream = t.k / next_streams * t.next_step;
   for (Index p = 0; p < t.k; ++p) {
+    const Word* const next = t.next + p % next_streams * stream + p / next_streams * t.next_step;
     typename Arithmetic::Right right[vectors];
     EIGENFORMER_UNROLL
     for (int v = 0; v < vectors; ++v) {
@@ -218,7 +219,6 @@ inline void tile_of_size(const Tile& t) noexcept {
     }
     a += t.left_step;
     b += t.right_step;
-    next += t.next_step;
   }
   const float* from = t.accumulate ? t.c : t.bias;
   const Index step = t.accumulate ? t.stride : 0;
