@@ -39,13 +39,13 @@ ef::LoadOptions load_options(const std::string& word) {
 Forward load(const std::string& folder, const std::string& precision, const std::string& task) {
   const ef::LoadOptions options = load_options(precision);
   if (task == "encoder") {
-    using Model = ef::RobertaModel<float>;
+    using Model = ef::AutoModel<float>;
     const auto model = std::make_shared<Model>(Model::from_pretrained(folder, options));
     return [model](ef::Context& cx, const ef::Batch& batch, const Positions&) {
       (void)(*model)(cx, batch);
     };
   }
-  using Model = ef::RobertaForMaskedLM<float>;
+  using Model = ef::AutoModelForMaskedLM<float>;
   const auto model = std::make_shared<Model>(Model::from_pretrained(folder, options));
   return [model](ef::Context& cx, const ef::Batch& batch, const Positions& positions) {
     (void)(positions.empty() ? (*model)(cx, batch) : (*model)(cx, batch, positions));
