@@ -1,5 +1,5 @@
-// Pre-trains a RoBERTa, or a BERT, from plain text: one sentence a line, an empty line between
-// documents. The same command goes on where it was interrupted, with the very same numbers.
+// Pre-trains a RoBERTa, a BERT or a SpanBERT from plain text: one sentence a line, an empty line
+// between documents. The same command goes on where it was interrupted, with the very same numbers.
 //   pretrain --corpus shakespeare.txt --corpus bible.txt --dev held_out.txt --output model
 //     --steps 10000 --vocab-size 8192 --hidden 256 --layers 4 --heads 4
 // With `mpirun -n 4` before it, four processes share the work, on one machine or on several that
@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "eigenformer/models/spanbert.hpp"
 #include "eigenformer/tokenizers.hpp"
 #include "eigenformer/training.hpp"
 #ifdef EIGENFORMER_EXAMPLES_MPI
@@ -37,6 +38,11 @@ struct Options {
   std::optional<double> dropout;
   ef::Index save_every = 500, report_every = 50;
 };
+
+/// The family that a recipe's models are of.
+std::string family_of(const std::string& recipe) {
+  return recipe == "roberta" ? "roberta" : "bert";
+}
 
 /// A small model of a family.
 ef::EncoderConfig small_config(const std::string& family) {
@@ -65,13 +71,15 @@ void add_options(CLI::App& app, Options& options, ef::PretrainingOptions& traini
          "--recipe",
          [&](const std::string& name) {
            options.recipe = name;
-           if (name != "bert") return;
-           training = ef::bert_pretraining_options(training);
-           config = small_config(name);
+           if (name == "bert") training = ef::bert_pretraining_options(training);
+           if (name == "spanbert") training = ef::spanbert_pretraining_options(training);
+           config = small_config(family_of(name));
          },
          "bert: pairs of segments with next sentence prediction, its masks, Adam without bias "
-         "correction, --duplicates 10 --clip 1 --beta2 0.999 --positions 512")
-      ->check(CLI::IsMember({"roberta", "bert"}))
+         "correction, --duplicates 10 --clip 1 --beta2 0.999 --positions 512; spanbert: a BERT "
+         "whose spans of words are hidden, and told from the tokens beside them too, --clip 1 "
+         "--beta2 0.999 --eps 1e-8 --positions 512; heads that --model lacks begin afresh")
+      ->check(CLI::IsMember({"roberta", "bert", "spanbert"}))
       ->default_str(options.recipe)
       ->trigger_on_parse();
   app.add_flag("--no-nsp", options.no_nsp,
@@ -191,6 +199,9 @@ void print(const ef::Json& report, double tokens_per_second, double seconds_left
     if (report.contains("dev_nsp_accuracy")) {
       std::printf(", next sentences %.1f %%", 100 * report["dev_nsp_accuracy"].get<double>());
     }
+    if (report.contains("dev_sbo_accuracy")) {
+      std::printf(", by boundaries %.1f %%", 100 * report["dev_sbo_accuracy"].get<double>());
+    }
     std::printf("  rate %.2e  %.0f tokens/s  %.0f min left\n",
                 report["learning_rate"].get<double>(), tokens_per_second, seconds_left / 60);
   }
@@ -230,6 +241,9 @@ void train(Pretraining& training, std::optional<ef::ReportLog>& log, const Optio
       if (training.labels_pairs) {
         report.update(
             {{"dev_nsp_loss", score.pair_loss}, {"dev_nsp_accuracy", score.pair_accuracy}});
+      }
+      if (training.learns_boundaries) {
+        report.update({{"dev_sbo_loss", score.sbo_loss}, {"dev_sbo_accuracy", score.sbo_accuracy}});
       }
     }
     progress.clear();
@@ -284,13 +298,17 @@ void pretrain_model(const Program& program, const Options& options,
   config.vocab_size = tokenizer.vocab_size();
   config.pad_token_id = tokenizer.pad_token_id();
   if (goes_on || given_model)
-    config = ef::EncoderConfig::from_pretrained(goes_on ? output : program.model, options.recipe);
+    config = ef::EncoderConfig::from_pretrained(goes_on ? output : program.model,
+                                                family_of(options.recipe));
   pretraining.dropout = options.dropout.value_or(0) > 0;
   if (pretraining.dropout) {
     config.hidden_dropout_prob = config.attention_probs_dropout_prob = *options.dropout;
   }
+  ef::LoadOptions loading;
+  loading.initialize_missing_head = Pretraining::learns_boundaries && !goes_on;
+  loading.seed = pretraining.seed;
   Model model = goes_on || given_model
-                    ? Model::from_pretrained(goes_on ? output : program.model, config, {})
+                    ? Model::from_pretrained(goes_on ? output : program.model, config, loading)
                     : Model(config, ef::Initializer(pretraining.seed, config.initializer_range));
 
   if (!goes_on && options.repeated) ef::repeat_positions(model, *options.repeated);
@@ -325,6 +343,9 @@ void pretrain(const Program& program, const Options& options, ef::PretrainingOpt
   pretraining.segment_pairs = pretraining.segment_pairs && !options.no_nsp;
   if (options.recipe == "roberta")
     pretrain_model<ef::RobertaForMaskedLM<float>>(program, options, pretraining, config, workers);
+  else if (options.recipe == "spanbert")
+    pretrain_model<ef::SpanBertForPreTraining<float>>(program, options, pretraining, config,
+                                                      workers);
   else if (options.no_nsp)
     pretrain_model<ef::BertForMaskedLM<float>>(program, options, pretraining, config, workers);
   else
@@ -342,7 +363,7 @@ bool started_by_mpirun() {
 }  // namespace
 
 int main(int argc, char** argv) {
-  Program program("Pre-trains a RoBERTa or a BERT from plain text.");
+  Program program("Pre-trains a RoBERTa, a BERT or a SpanBERT from plain text.");
   for (const char* name : {"text", "--input", "--max-length"}) {
     program.app.remove_option(program.app.get_option(name));
   }

@@ -10,3 +10,4 @@
 #include "eigenformer/models/gpt2.hpp"
 #include "eigenformer/models/roberta.hpp"
 #include "eigenformer/models/roberta_heads.hpp"
+#include "eigenformer/models/spanbert.hpp"

@@ -158,6 +158,28 @@ expect 0 "${bert[@]}" --no-nsp --duplicates 0 --output "$scratch/no_nsp" --json
 [[ $out != *nsp* ]] || complain 'next sentences without pairs'
 grep -q '"BertForMaskedLM"' "$scratch/no_nsp/config.json" || complain 'another model'
 
+# SpanBERT's recipe, killed in between; a BERT is a start for it.
+spanbert=(--recipe spanbert "${run[@]}")
+expect 0 "${spanbert[@]}" --output "$scratch/spanbert" --json
+lines 17
+matches '"dev_sbo_accuracy":[0-9.]+,"dev_sbo_loss":[0-9.]+,.*,"loss":[0-9.]+,"perplexity":[0-9.]+,"step":40,'
+for setting in '"duplicates": 0,' '"eps": 1e-08,' '"masking": "span",' '"segment-pairs": false,'; do
+  grep -q "$setting" "$scratch/spanbert/pretraining.json" || complain "another setting than $setting"
+done
+grep -q '"BertForMaskedLM"' "$scratch/spanbert/config.json" || complain 'another model'
+"$program" "${spanbert[@]}" --output "$scratch/spanbert_killed" > /dev/null &
+child=$!
+until [[ -e $scratch/spanbert_killed/log.jsonl && $(wc -l < "$scratch/spanbert_killed/log.jsonl") -ge 5 ]]; do
+  kill -0 "$child" 2> /dev/null || break
+done
+kill -KILL "$child" 2> /dev/null || complain 'ends too early to be killed'
+wait "$child" 2> /dev/null || true
+expect 0 "${spanbert[@]}" --output "$scratch/spanbert_killed"
+matches ' % right, by boundaries [0-9.]+ %  rate '
+diff -r "$scratch/spanbert" "$scratch/spanbert_killed" || complain 'other numbers after it was killed'
+expect 0 --recipe spanbert --corpus "$scratch/text" "$scratch/dev" --model "$scratch/no_nsp" --steps 1 \
+  --batch 4 --length 48 --output "$scratch/spanbert_of_bert"
+
 # Errors leave nothing behind.
 expect_error 'the text is one document' --recipe bert "${run[@]}" --output "$scratch/none"
 expect_usage --recipe elmo "${run[@]}" --output "$scratch/none"

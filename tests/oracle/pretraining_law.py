@@ -2,8 +2,12 @@
 
 Random numbers are those of rng.hpp, and drawn in the order of corpus.hpp and masking.hpp, so that
 all that is drawn can be compared one by one. Blocks and masks mirror fairseq, pairs and their masks
-google-research/bert/create_pretraining_data.py.
+google-research/bert/create_pretraining_data.py, spans facebookresearch/SpanBERT.
 """
+
+import math
+from bisect import bisect_right
+from itertools import accumulate
 
 
 def philox(counter, key):
@@ -158,6 +162,57 @@ def bert_masked(ids, stream, seed, mask, vocab, kept, starts=None):
         if len(chosen) + len(unit) <= budget:
             chosen += unit
     return replaced(ids, sorted(chosen), draws, mask, 0, vocab)
+
+
+def span_masked(ids, stream, seed, mask, kept, starts, counts):
+    """What the model sees, and the spans that it has to guess, [first, last + 1]. `starts` tells which
+    tokens begin words, `counts` how often each comes in the corpus."""
+    draws = Draws(seed, stream)
+    shares = [0.2 * 0.8**i for i in range(10)]  # of lengths from 1 on
+    up_to = list(accumulate(share / sum(shares) for share in shares))
+    begins = [
+        i == 0 or token in kept or ids[i - 1] in kept or bool(starts[token])
+        for i, token in enumerate(ids)
+    ]
+    places = [i for i, token in enumerate(ids) if token not in kept]
+    budget, hidden = math.ceil(0.15 * len(places)), set()
+    while len(hidden) < budget:
+        words = 1 + bisect_right(up_to, draws.uniform())
+        at = places[draws.below(len(places))]
+        if at in hidden:
+            continue
+        while not begins[at]:
+            at -= 1
+        while at < len(ids) and ids[at] not in kept and len(hidden) < budget:
+            words -= begins[at]
+            if words < 0:
+                break
+            hidden.add(at)
+            at += 1
+    spans, shown, sums = [], list(ids), list(accumulate(counts))
+    for at in sorted(hidden):
+        if spans and spans[-1][1] == at:
+            spans[-1][1] += 1
+        else:
+            spans.append([at, at + 1])
+    for begin, end in spans:
+        draw = draws.uniform()
+        for at in range(begin, end):
+            if draw < 0.8:
+                shown[at] = mask
+            elif draw < 0.8 + 0.1:
+                shown[at] = bisect_right(sums, draws.below(sums[-1]))
+    return shown, spans
+
+
+def token_counts(documents, vocab):
+    """How often each token comes in documents of sentences."""
+    counts = [0] * vocab
+    for document in documents:
+        for sentence in document:
+            for token in sentence:
+                counts[token] += 1
+    return counts
 
 
 def replaced(ids, chosen, draws, mask, first_random, vocab):

@@ -1,5 +1,5 @@
 // BERT (Devlin et al., arXiv:1810.04805): the encoder with positions from 0, and its two tasks of
-// pretraining, masked tokens and next sentences. SpanBERT's folders are BERT's.
+// pretraining, masked tokens and next sentences. SpanBERT's folders are BERT's (spanbert.hpp).
 // Mirrors transformers/models/bert/modeling_bert.py.
 #pragma once
 

@@ -64,6 +64,9 @@ inline constexpr ConfigKey distilbert_keys[] = {
     {"use_cache", ""},
 };
 
+/// Keys that BERT alone has.
+inline constexpr std::string_view bert_own_keys[] = {"max_pair_targets"};
+
 /// Keys that DistilBERT alone has.
 inline constexpr std::string_view distilbert_own_keys[] = {"qa_dropout", "seq_classif_dropout",
                                                            "sinusoidal_pos_embds"};
@@ -90,7 +93,15 @@ inline constexpr EncoderFamily encoder_families[] = {
     {"roberta", "Roberta", "roberta", true, 50265, 1, 0, 2},
     {"xlm-roberta", "XLMRoberta", "roberta", true, 30522, 1, 0, 2},
     {"camembert", "Camembert", "roberta", true, 30522, 1, 0, 2},
-    {"bert", "Bert", "bert", false, 30522, 0, std::nullopt, std::nullopt},
+    {.model_type = "bert",
+     .classes = "Bert",
+     .base = "bert",
+     .positions_after_padding = false,
+     .vocab_size = 30522,
+     .pad_token_id = 0,
+     .bos_token_id = std::nullopt,
+     .eos_token_id = std::nullopt,
+     .own_keys = bert_own_keys},
     {.model_type = "distilbert",
      .classes = "DistilBert",
      .base = "distilbert",

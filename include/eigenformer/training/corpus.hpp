@@ -96,6 +96,19 @@ class Corpus {
     return std::accumulate(ends_document_.begin(), ends_document_.end(), Index{0});
   }
 
+  /// How often each token of a vocabulary comes in the sentences, without their separators:
+  /// `[vocab_size]`. Throws ShapeError for a token outside the vocabulary.
+  [[nodiscard]] std::vector<Index> token_counts(Index vocab_size) const {
+    std::vector<Index> counts(static_cast<std::size_t>(vocab_size));
+    for (const TokenId id : ids_) {
+      check<ShapeError>(id >= 0 && id < vocab_size, "corpus: token ", id,
+                        " is outside the vocabulary of ", vocab_size);
+      ++counts[static_cast<std::size_t>(id)];
+    }
+    if (sentences() > 0) counts[static_cast<std::size_t>(eos_)] -= sentences();
+    return counts;
+  }
+
   /// A number that other sentences, or other ends of documents, hardly give (FNV-1a).
   [[nodiscard]] std::uint64_t digest() const noexcept {
     std::uint64_t hash = 0xCBF29CE484222325U;

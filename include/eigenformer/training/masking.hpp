@@ -1,7 +1,7 @@
 // Masking: which tokens of a text the model has to guess, drawn anew for each copy of the text, and
-// what it sees in their place (Devlin et al., arXiv:1810.04805; Liu et al., arXiv:1907.11692).
-// Mirrors the laws of fairseq/data/mask_tokens_dataset.py and of
-// google-research/bert/create_pretraining_data.py.
+// what it sees in their place (Devlin et al., arXiv:1810.04805; Liu et al., arXiv:1907.11692; Joshi
+// et al., arXiv:1907.10529). Mirrors the laws of fairseq/data/mask_tokens_dataset.py, of
+// google-research/bert/create_pretraining_data.py and of SpanBERT's fairseq/data/masking.py.
 #pragma once
 
 #include <algorithm>
@@ -52,14 +52,23 @@ enum class MaskingLaw : std::uint8_t {
   /// A share of the tokens, rounded to the nearest, but at least one. Words that would exceed it
   /// are passed over, and how it is shown is drawn for each token of a word. (BERT's limit,
   /// max_predictions_per_seq, is that share of its longest text, so there is none here.)
-  bert
+  bert,
+  /// Spans of 1 to 10 whole words, until a share of the tokens that are not kept, rounded up, is
+  /// hidden. How many words is drawn from the geometric distribution of p = 0.2 without what is
+  /// above: 3.8 in the mean. Each begins with the word of a token that is drawn uniformly, and ends
+  /// early at a kept token, or where the share is reached. Those that meet are one span, and how it
+  /// is shown is drawn once for all of it.
+  span
 };
 
 /// Which tokens are to be guessed, and what is shown in their place; BERT's shares by default.
 struct MaskingOptions {
-  TokenId mask_token = 0;     ///< what stands for a token that is to be guessed
-  TokenId first_random = 4;   ///< replacements are drawn from here: after the special tokens
-  TokenId vocab_size = 0;     ///< to here (excluded)
+  TokenId mask_token = 0;    ///< what stands for a token that is to be guessed
+  TokenId first_random = 4;  ///< replacements are drawn from here: after the special tokens
+  TokenId vocab_size = 0;    ///< to here (excluded)
+  /// `[vocab]`, how often each token comes in the text: replacements are drawn by it then, instead
+  /// of uniformly from `first_random` on. Empty: they are not.
+  std::vector<Index> random_counts = {};
   double probability = 0.15;  ///< share of the tokens, or words, that are to be guessed
   double mask_share = 0.8;    ///< of these: shown as `mask_token`
   double random_share = 0.1;  ///< shown as a random token; the rest is shown as it is
@@ -75,6 +84,8 @@ struct MaskedBatch {
   Batch batch;                   ///< what the model sees
   std::vector<Index> positions;  ///< rows of the batch that are to be guessed, rising
   std::vector<TokenId> labels;   ///< their tokens
+  /// `[positions]`, by MaskingLaw::span: the rows of the span that each is in. Or empty.
+  std::vector<RowRange> spans = {};
   /// `[segments]`, of pairs: 0 where the second segment follows the first, else 1. Or empty.
   std::vector<TokenId> pair_labels = {};
 };
@@ -100,6 +111,16 @@ class Masking {
                            static_cast<TokenId>(options_.word_starts.size()) == options_.vocab_size,
                        "masking: word starts of ", options_.word_starts.size(),
                        " tokens for a vocabulary of ", options_.vocab_size);
+    const std::vector<Index>& counts = options_.random_counts;
+    if (counts.empty()) return;
+    check<ConfigError>(static_cast<TokenId>(counts.size()) == options_.vocab_size,
+                       "masking: counts of ", counts.size(), " tokens for a vocabulary of ",
+                       options_.vocab_size);
+    for (const Index count : counts) {
+      check<ConfigError>(count >= 0, "masking: a token comes ", count, " times");
+      count_sums_.push_back(count + (count_sums_.empty() ? 0 : count_sums_.back()));
+    }
+    check<ConfigError>(count_sums_.back() > 0, "masking: no token comes in the text");
   }
 
   /// Appends text number `number` to `batch`, as copy `copy` of it shows it; `types` may be empty.
@@ -116,9 +137,7 @@ class Masking {
     Draws draws(rng_, copy << 40 | number);
     const Index first = batch.batch.tokens();
     batch.batch.add(text, types);
-    std::vector<RowRange> chosen = options_.law == MaskingLaw::bert
-                                       ? nearest_share(units_of(text), text.size(), draws)
-                                       : random_share(units_of(text), draws);
+    std::vector<RowRange> chosen = chosen_of(text, draws);
     std::sort(chosen.begin(), chosen.end(),
               [](RowRange a, RowRange b) { return a.begin < b.begin; });
     for (const RowRange unit : chosen) {
@@ -128,11 +147,13 @@ class Masking {
         TokenId& shown = batch.batch.ids[static_cast<std::size_t>(first + i)];
         batch.positions.push_back(first + i);
         batch.labels.push_back(shown);
+        if (options_.law == MaskingLaw::span) {
+          batch.spans.push_back({first + unit.begin, first + unit.end});
+        }
         if (draw < options_.mask_share) {
           shown = options_.mask_token;
         } else if (draw < options_.mask_share + options_.random_share) {
-          shown = options_.first_random +
-                  static_cast<TokenId>(draws.below(options_.vocab_size - options_.first_random));
+          shown = random_token(draws);
         }
       }
     }
@@ -142,6 +163,28 @@ class Masking {
   [[nodiscard]] const MaskingOptions& options() const noexcept { return options_; }
 
  private:
+  static constexpr std::size_t most_words = 10;  // of a span
+  static constexpr double one_more_word = 0.8;   // the probability that a span goes on, until then
+
+  /// What is chosen of a text.
+  [[nodiscard]] std::vector<RowRange> chosen_of(std::span<const TokenId> text, Draws& draws) const {
+    switch (options_.law) {
+      case MaskingLaw::bert: return nearest_share(units_of(text), text.size(), draws);
+      case MaskingLaw::span: return spans_of(units_of(text), text.size(), draws);
+      default: return random_share(units_of(text), draws);
+    }
+  }
+
+  [[nodiscard]] TokenId random_token(Draws& draws) const {
+    if (count_sums_.empty()) {
+      return options_.first_random +
+             static_cast<TokenId>(draws.below(options_.vocab_size - options_.first_random));
+    }
+    const Index at = draws.below(count_sums_.back());
+    return static_cast<TokenId>(std::upper_bound(count_sums_.begin(), count_sums_.end(), at) -
+                                count_sums_.begin());
+  }
+
   /// What can be chosen of a text, in order: its tokens, or its words.
   [[nodiscard]] std::vector<RowRange> units_of(std::span<const TokenId> text) const {
     std::vector<RowRange> units;
@@ -184,8 +227,59 @@ class Masking {
     return units;
   }
 
+  [[nodiscard]] std::vector<RowRange> spans_of(const std::vector<RowRange>& words,
+                                               std::size_t tokens, Draws& draws) const {
+    std::vector<Index> places;                 // of tokens that may be hidden
+    std::vector<std::size_t> word_of(tokens);  // which of `words`, at these places
+    for (std::size_t word = 0; word < words.size(); ++word) {
+      for (Index i = words[word].begin; i < words[word].end; ++i) {
+        places.push_back(i);
+        word_of[static_cast<std::size_t>(i)] = word;
+      }
+    }
+    std::vector<std::uint8_t> hidden(tokens);
+    auto left =
+        static_cast<Index>(std::ceil(options_.probability * static_cast<double>(places.size())));
+    while (left > 0) {
+      const std::size_t length = span_words(draws);
+      const auto place = static_cast<std::size_t>(draws.below(std::ssize(places)));
+      const auto token = static_cast<std::size_t>(places[place]);
+      if (hidden[token] != 0) continue;
+      const std::size_t first = word_of[token];
+      const std::size_t last = std::min(words.size(), first + length);
+      for (std::size_t word = first; word < last; ++word) {
+        if (word > first && words[word].begin > words[word - 1].end) break;  // after a kept token
+        for (Index i = words[word].begin; i < words[word].end && left > 0; ++i) {
+          std::uint8_t& one = hidden[static_cast<std::size_t>(i)];
+          left -= one == 0;
+          one = 1;
+        }
+      }
+    }
+    std::vector<RowRange> spans;
+    for (Index i = 0; i < std::ssize(hidden); ++i) {
+      if (hidden[static_cast<std::size_t>(i)] == 0) continue;
+      if (spans.empty() || spans.back().end < i) spans.push_back({i, i});
+      spans.back().end = i + 1;
+    }
+    return spans;
+  }
+
+  /// How many words a span has.
+  static std::size_t span_words(Draws& draws) {
+    double left = draws.uniform() * (1 - std::pow(one_more_word, most_words));
+    double share = 1 - one_more_word;
+    std::size_t words = 1;
+    for (; left >= share && words < most_words; ++words) {
+      left -= share;
+      share *= one_more_word;
+    }
+    return words;
+  }
+
   MaskingOptions options_;
   Rng rng_;
+  std::vector<Index> count_sums_;  // [vocab], of random_counts up to each token, or empty
 };
 
 }  // namespace eigenformer

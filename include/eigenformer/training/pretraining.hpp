@@ -1,10 +1,11 @@
 // Pre-training a masked language model: blocks of text, in an order drawn anew for each epoch, are
 // put together as batches, some of their tokens are hidden, and the model changes so that it
 // guesses them better. Blocks may be pairs of segments, and then a model may learn too whether the
-// second follows the first. Everything that is drawn follows from the seed and the number of the
-// update, so that a training goes on from a checkpoint with the very same numbers.
-// Devlin et al., arXiv:1810.04805; Liu et al., arXiv:1907.11692; the losses of a batch are averaged
-// as fairseq does it.
+// second follows the first; of hidden spans, it may learn from their boundaries alone. Everything
+// that is drawn follows from the seed and the number of the update, so that a training goes on from
+// a checkpoint with the very same numbers. Devlin et al., arXiv:1810.04805; Liu et al.,
+// arXiv:1907.11692; Joshi et al., arXiv:1907.10529; the losses of a batch are averaged as fairseq
+// does it.
 #pragma once
 
 #include <algorithm>
@@ -24,16 +25,18 @@
 
 namespace eigenformer {
 
-/// How a model is pre-trained. Fresh, it is RoBERTa's recipe; bert_pretraining_options() has
-/// BERT's.
+/// How a model is pre-trained. Fresh, it is RoBERTa's recipe; bert_pretraining_options() and
+/// spanbert_pretraining_options() have others.
 struct PretrainingOptions {
   Index length = 128;      ///< most tokens of a block, special ones counted
   Index batch = 16;        ///< blocks of an update
   Index parts = 1;         ///< that a batch is computed in, to save memory; each drops on its own
   bool documents = false;  ///< blocks end with their document, as BlockMode::doc_sentences
-  bool segment_pairs = false;                ///< blocks are those of Corpus::segment_pairs
-  bool whole_words = false;                  ///< whole words are hidden instead of single tokens
-  MaskingLaw masking = MaskingLaw::roberta;  ///< by BERT's, `[CLS]` and `[SEP]` are never hidden
+  bool segment_pairs = false;  ///< blocks are those of Corpus::segment_pairs
+  bool whole_words = false;    ///< whole words are hidden instead of single tokens
+  /// By BERT's and by spans, `[CLS]` and `[SEP]` are never hidden. Spans are of whole words anyway,
+  /// and random tokens are drawn then as often as they are in the corpus.
+  MaskingLaw masking = MaskingLaw::roberta;
   /// Masks, and pairs, are drawn for so many copies of the text, which epochs go through in turn:
   /// static masking. 0: they are drawn anew in each epoch, dynamic masking.
   Index duplicates = 0;
@@ -59,11 +62,29 @@ struct PretrainingOptions {
   return options;
 }
 
+/// SpanBERT's recipe: blocks that are no pairs, hidden spans that are always new, clipping, AdamW
+/// as PyTorch has it; all else is as in `options`.
+[[nodiscard]] inline PretrainingOptions spanbert_pretraining_options(
+    PretrainingOptions options = {}) {
+  options.segment_pairs = false;
+  options.masking = MaskingLaw::span;
+  options.duplicates = 0;
+  options.clip = 1;
+  options.optimizer = {};
+  return options;
+}
+
 /// A model that is pre-trained on pairs of texts too, as ForPreTraining is: its Output are logits
 /// of tokens and of pairs.
 template <class Model>
 concept LabelsPairs = requires {
   typename Model::Output;
+};
+
+/// A model that learns from the boundaries of hidden spans too, as SpanBertForPreTraining does.
+template <class Model>
+concept LearnsBoundaries = requires {
+  typename Model::SpanOutput;
 };
 
 /// Which tokens of a tokenizer's vocabulary begin words, as MaskingOptions::word_starts: those with
@@ -88,7 +109,7 @@ void repeat_positions(Model& model, Index learned) {
   check<ConfigError>(learned >= 1 && learned <= most, "repeat_positions: ", learned,
                      " positions are to be repeated, but the model has 1 to ", most);
   for (const auto& named : named_parameters(model)) {
-    if (!named.name.ends_with("position_embeddings.weight")) continue;
+    if (!named.name.ends_with("embeddings.position_embeddings.weight")) continue;
     auto table = named.value();  // [positions, hidden]
     auto rows = table.matrix();
     for (Index row = model.config().first_position() + learned; row < rows.rows(); ++row) {
@@ -97,12 +118,15 @@ void repeat_positions(Model& model, Index learned) {
   }
 }
 
-/// How well a model guesses hidden tokens, and whether segments follow each other.
+/// How well a model guesses hidden tokens, also by the boundaries of their spans alone, and whether
+/// segments follow each other.
 struct MaskedLmScore {
   double loss = 0;           ///< mean cross entropy, in nats a token
   double accuracy = 0;       ///< share that is right at the first guess
   double pair_loss = 0;      ///< mean cross entropy of pairs; 0 for a model without labels of them
   double pair_accuracy = 0;  ///< share of them that is right
+  double sbo_loss = 0;       ///< mean cross entropy of the boundary objective; 0 without one
+  double sbo_accuracy = 0;   ///< share of its tokens that is right
 
   /// As many tokens, all equally likely, would be as hard to guess.
   [[nodiscard]] double perplexity() const noexcept { return std::exp(loss); }
@@ -115,6 +139,8 @@ template <class Scalar, class Model = RobertaForMaskedLM<Scalar>, class Workers 
 class Pretraining {
  public:
   static constexpr bool labels_pairs = LabelsPairs<Model>;  ///< whether score() has pairs
+  /// Whether score() has the boundary objective.
+  static constexpr bool learns_boundaries = LearnsBoundaries<Model>;
 
   /// The model and the corpus must outlive it. Throws ConfigError where model, tokenizer and
   /// options do not fit each other, and for a corpus of fewer blocks than a batch; FormatError for
@@ -124,7 +150,7 @@ class Pretraining {
       : model_(model),
         options_(std::move(options)),
         workers_(workers),
-        masking_(masking_options(model, tokenizer, options_), derived_seed(0)),
+        masking_(masking_options(model, tokenizer, corpus, options_), derived_seed(0)),
         held_out_masking_(masking_.options(), 0),
         trainer_(model, AdamW<Scalar>(options_.optimizer),
                  {.schedule = options_.schedule,
@@ -157,21 +183,22 @@ class Pretraining {
                                 options_.batch * (part + 1) / options_.parts);
       if (!cut.labels.empty()) parts.push_back(std::move(cut));
     }
-    // Parts are weighted by their hidden tokens; their pairs then have to weigh as all pairs do.
-    double pairs = 0;
-    for (const MaskedBatch& part : parts) pairs += static_cast<double>(part.pair_labels.size());
-    const double pairs_per_label = pairs / static_cast<double>(masked.labels.size());
+    // Parts are weighted by their hidden tokens; what else is learned of them has to weigh as all
+    // of it in the batch does.
+    double others = 0;
+    for (const MaskedBatch& part : parts) others += static_cast<double>(other_labels(part).size());
+    const double others_per_label = others / static_cast<double>(masked.labels.size());
     const auto loss = [&](Context& context, Index i) -> PartLoss<Scalar> {
       const MaskedBatch& part = parts[static_cast<std::size_t>(i)];
-      const auto [of_tokens, of_pairs] = logits(context, part);
+      const auto [of_tokens, of_others] = logits(context, part);
       const auto labels = static_cast<double>(part.labels.size());
       Tensor<Scalar> mean = cross_entropy(context, of_tokens, part.labels);
-      if constexpr (labels_pairs) {
-        const double weight =
-            static_cast<double>(part.pair_labels.size()) / (pairs_per_label * labels);
-        mean = add(context, mean,
-                   scale(context, cross_entropy(context, of_pairs, part.pair_labels),
-                         static_cast<Scalar>(weight)));
+      const std::vector<TokenId> more = other_labels(part);
+      if (!more.empty()) {
+        const double weight = static_cast<double>(more.size()) / (others_per_label * labels);
+        mean = add(
+            context, mean,
+            scale(context, cross_entropy(context, of_others, more), static_cast<Scalar>(weight)));
       }
       return {mean, labels};
     };
@@ -187,7 +214,7 @@ class Pretraining {
       add_block(all, held_out_masking_, block, 0, all.batch.segments());
     }
     check<ConfigError>(!all.labels.empty(), source, "the held-out text is empty");
-    std::array<double, 4> sums = {};  // of losses, and of right guesses; the same of pairs
+    std::array<double, 6> sums = {};  // of losses, of right guesses, of labels; the same of others
     const auto count_in = [&](const Tensor<Scalar>& logits, std::span<const TokenId> labels,
                               std::size_t at) {
       if (labels.empty()) return;
@@ -198,6 +225,7 @@ class Pretraining {
         logits.matrix().row(i).maxCoeff(&best);
         sums[at + 1] += best == labels[static_cast<std::size_t>(i)];
       }
+      sums[at + 2] += static_cast<double>(labels.size());
     };
     workers_.together([&] {
       Index number = 0;
@@ -205,15 +233,17 @@ class Pretraining {
         if (number++ % workers_.size() != workers_.rank()) return;
         const MaskedBatch part = part_of(all, first, first + batch.segments());
         if (part.labels.empty()) return;
-        const auto [of_tokens, of_pairs] = logits(cx, part);
+        const auto [of_tokens, of_others] = logits(cx, part);
         count_in(of_tokens, part.labels, 0);
-        if constexpr (labels_pairs) count_in(of_pairs, part.pair_labels, 2);
+        count_in(of_others, other_labels(part), 3);
       });
     });
     workers_.sum(sums);
-    const auto labels = static_cast<double>(all.labels.size());
-    const auto pairs = std::max(1.0, static_cast<double>(all.pair_labels.size()));
-    return {sums[0] / labels, sums[1] / labels, sums[2] / pairs, sums[3] / pairs};
+    MaskedLmScore score{sums[0] / sums[2], sums[1] / sums[2]};
+    (learns_boundaries ? score.sbo_loss : score.pair_loss) = sums[3] / std::max(1.0, sums[5]);
+    (learns_boundaries ? score.sbo_accuracy : score.pair_accuracy) =
+        sums[4] / std::max(1.0, sums[5]);
+    return score;
   }
 
   /// How many updates there were.
@@ -269,7 +299,7 @@ class Pretraining {
   static constexpr const char* settings_file = "pretraining.json";
 
   static MaskingOptions masking_options(const Model& model, const Tokenizer& tokenizer,
-                                        const PretrainingOptions& options) {
+                                        const Corpus& corpus, const PretrainingOptions& options) {
     const RobertaConfig& config = model.config();
     check<ConfigError>(options.length <= config.max_tokens(), source, "blocks of ", options.length,
                        " tokens, but the model takes ", config.max_tokens());
@@ -288,15 +318,20 @@ class Pretraining {
                        config.type_vocab_size);
     check<ConfigError>(options.duplicates >= 0, source, options.duplicates,
                        " duplicates of the text; 0 stands for masks that are always new");
-    const bool bert = options.masking == MaskingLaw::bert;
+    const bool spans = options.masking == MaskingLaw::span;
+    check<ConfigError>(!learns_boundaries || spans, source,
+                       "the model learns from boundaries of spans, which MaskingLaw::span hides");
     MaskingOptions masking{.mask_token = tokenizer.mask_token_id(),
                            .vocab_size = static_cast<TokenId>(tokenizer.vocab_size()),
                            .law = options.masking};
-    if (bert) {
+    if (spans || options.masking == MaskingLaw::bert) {
       masking.first_random = 0;
       masking.kept = {tokenizer.cls_token_id(), tokenizer.sep_token_id()};
     }
-    if (options.whole_words) masking.word_starts = word_starts(tokenizer);
+    if (spans || options.whole_words) masking.word_starts = word_starts(tokenizer);
+    if (spans && corpus.sentences() > 0) {
+      masking.random_counts = corpus.token_counts(masking.vocab_size);
+    }
     return masking;
   }
 
@@ -372,22 +407,38 @@ class Pretraining {
     return masked;
   }
 
-  /// Logits of hidden tokens, `[labels, vocab]`, and of pairs, `[segments, labels]`, where the
-  /// model has them.
+  /// Logits of hidden tokens, `[labels, vocab]`, and of what else the model learns, with a row for
+  /// each of other_labels(part).
   [[nodiscard]] std::pair<Tensor<Scalar>, Tensor<Scalar>> logits(Context& cx,
                                                                  const MaskedBatch& part) const {
-    auto outputs = model_(cx, part.batch, part.positions);
-    if constexpr (labels_pairs) {
-      auto& [of_tokens, of_pairs] = outputs;
+    if constexpr (learns_boundaries) {
+      auto outputs = model_(cx, part.batch, part.positions, part.spans);
+      return {std::move(outputs.prediction_logits), std::move(outputs.boundary_logits)};
+    } else if constexpr (labels_pairs) {
+      auto [of_tokens, of_pairs] = model_(cx, part.batch, part.positions);
       return {std::move(of_tokens), std::move(of_pairs)};
     } else {
-      return {std::move(outputs), Tensor<Scalar>()};
+      return {model_(cx, part.batch, part.positions), Tensor<Scalar>()};
     }
+  }
+
+  /// The labels of pairs, or of the hidden tokens that the boundary objective asks for.
+  [[nodiscard]] std::vector<TokenId> other_labels(const MaskedBatch& part) const {
+    std::vector<TokenId> labels;
+    if constexpr (learns_boundaries) {
+      for (const Index i : model_.boundaries(part.batch, part.positions, part.spans).targets) {
+        labels.push_back(part.labels[static_cast<std::size_t>(i)]);
+      }
+    } else if constexpr (labels_pairs) {
+      labels = part.pair_labels;
+    }
+    return labels;
   }
 
   /// Segments `first` to `last` (excluded).
   static MaskedBatch part_of(const MaskedBatch& all, Index first, Index last) {
-    MaskedBatch part{all.batch.part(first, last), {}, {}, {}};
+    MaskedBatch part;
+    part.batch = all.batch.part(first, last);
     if (!all.pair_labels.empty()) {
       part.pair_labels.assign(all.pair_labels.begin() + first, all.pair_labels.begin() + last);
     }
@@ -400,12 +451,16 @@ class Pretraining {
     part.labels.assign(all.labels.begin() + row(first), all.labels.begin() + row(last));
     for (Index i = row(first); i < row(last); ++i) {
       part.positions.push_back(all.positions[static_cast<std::size_t>(i)] - begin);
+      if (all.spans.empty()) continue;
+      const RowRange span = all.spans[static_cast<std::size_t>(i)];
+      part.spans.push_back({span.begin - begin, span.end - begin});
     }
     return part;
   }
 
   /// What has to agree for a training to go on with the same numbers.
   [[nodiscard]] Json settings() const {
+    constexpr const char* maskings[] = {"roberta", "bert", "span"};
     constexpr const char* decays[] = {"constant", "linear", "cosine", "polynomial"};
     const Schedule& schedule = options_.schedule;
     Json all = options_.settings;
@@ -414,7 +469,7 @@ class Pretraining {
                 {"accumulate", options_.parts},
                 {"doc-sentences", options_.documents},
                 {"segment-pairs", options_.segment_pairs},
-                {"masking", options_.masking == MaskingLaw::bert ? "bert" : "roberta"},
+                {"masking", maskings[static_cast<int>(options_.masking)]},
                 {"duplicates", options_.duplicates},
                 {"whole-words", options_.whole_words},
                 {"dropout", options_.dropout ? model_.config().hidden_dropout_prob : 0.0},
