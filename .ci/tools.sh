@@ -7,7 +7,7 @@ root=$(dirname "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")")
 readonly build_packages=(g++ cmake ninja-build ccache libeigen3-dev nlohmann-json3-dev
   libcli11-dev libgtest-dev libbenchmark-dev)
 readonly check_packages=(clang clang-format-14 clang-tidy-14 doxygen libclang-rt-14-dev
-  libopenmpi-dev openmpi-bin valgrind curl python3 python3-pip)
+  libopenmpi-dev openmpi-bin libsentencepiece-dev valgrind curl python3 python3-pip)
 readonly aarch64_packages=(g++-aarch64-linux-gnu qemu-user googletest)
 
 fail() {

@@ -22,6 +22,9 @@
 #include "eigenformer/io/file.hpp"
 #include "eigenformer/io/json.hpp"
 #include "eigenformer/tokenizers/tokenizer.hpp"
+#ifdef EIGENFORMER_HAS_SENTENCEPIECE
+#include "eigenformer/tokenizers/sentencepiece.hpp"
+#endif
 
 namespace examples {
 
@@ -77,8 +80,9 @@ ef::Json labels_to_json(const std::vector<LabelScore>& labels) {
 
 /// Copies a tokenizer's files from folder to folder.
 inline void copy_tokenizer(const std::string& from, const std::string& to) {
-  for (const char* name : {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
-                           "added_tokens.json", "vocab.json", "merges.txt", "vocab.txt"}) {
+  for (const char* name :
+       {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
+        "vocab.json", "merges.txt", "vocab.txt", "spiece.model"}) {
     const std::string file = ef::join_path(from, name);
     if (ef::exists(file)) ef::write_file(ef::join_path(to, name), ef::read_file(file));
   }

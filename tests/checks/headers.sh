@@ -40,13 +40,17 @@ header_alone() {
 }
 export -f compile_alone header_alone
 
-# One header needs MPI.
+# Two headers need other libraries.
 without='$^'
 if command -v mpicxx > /dev/null; then
   flags+=" $(mpicxx --showme:compile | sed 's/-I */-isystem /g')"
 else
-  without='/data_parallel\.hpp$'
+  without+='|/data_parallel\.hpp$'
   echo 'no MPI (Debian: libopenmpi-dev): training/data_parallel.hpp is left out'
+fi
+if ! $CXX -fsyntax-only -include sentencepiece_processor.h -x c++ /dev/null 2> "$scratch/log"; then
+  without+='|/sentencepiece\.hpp$'
+  echo 'no sentencepiece (Debian: libsentencepiece-dev): tokenizers/sentencepiece.hpp is left out'
 fi
 
 # As many at once as of our own headers; the slowest counts.

@@ -29,4 +29,14 @@ expect 0 --json --model "$scratch/light" 'God'
 rm "$scratch/light/tokenizer.json"
 cp "$model"/{vocab.json,merges.txt} "$scratch/light"
 expect 0 --json --model "$scratch/light" 'God'
+rm "$scratch/light"/{vocab.json,merges.txt}
+cp "$here"/../fixtures/tokenizers/sentencepiece/spiece.model "$scratch/light"
+echo '{"tokenizer_class": "AlbertTokenizer"}' > "$scratch/light/tokenizer_config.json"
+if [[ $(ldd "$program") == *libsentencepiece* ]]; then
+  expect 0 --json --model "$scratch/light" 'the [MASK]'
+  matches '"tokens":\["\[CLS\]",.*"\[MASK\]","\[SEP\]"\]'
+else
+  echo 'skipped: spiece.model; this tokenize was built without sentencepiece'
+  expect_error libsentencepiece-dev --model "$scratch/light" 'the'
+fi
 expect_error "$scratch/nowhere" --model "$scratch/nowhere" 'God'

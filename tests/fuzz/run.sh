@@ -17,13 +17,14 @@ build fuzz
 
 # Seeds that are files of the tests' fixtures.
 seeds=$build/seeds
-mkdir -p "$seeds"/{config,safetensors,model,tokenizer_json}
+mkdir -p "$seeds"/{config,safetensors,model,sentencepiece,tokenizer_json}
 models=$root/tests/fixtures/models
 for config in "$models"/{*,bert/*}/config.json; do
   name=${config#"$models"/} && name=${name%/config.json}
   cp "$config" "$seeds/config/${name/\//_}"
 done
 cp "$root"/tests/fixtures/io/safetensors/*.safetensors "$seeds/safetensors"
+cp "$root"/tests/fixtures/tokenizers/sentencepiece/*.model "$seeds/sentencepiece"
 cp "$root"/tests/fixtures/sentences/encoder/tokenizer.json "$seeds/tokenizer_json"
 for name in no_layers decoder_names_only bert/base_no_pooler bert/masked_lm; do
   { cat "$models/$name/config.json"; printf '\n====\n'; cat "$models/$name/model.safetensors"; } \

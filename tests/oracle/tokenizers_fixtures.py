@@ -310,11 +310,10 @@ RULES = {"\u3000": " ", "\u00a0": " ", "\t": " ", "\n": " ", "\r": " ", "\u0000"
          "\r\n": "|", "ｘ": "x", "ﷺ": "صلى الله", "日本": "nope", "\ufffd": " ", "\U0001fae8": ":)"}
 
 
-def trained_unigram():
-    """Pieces with scores and the character map of a model that sentencepiece trains on texts of this script."""
+def train_sentencepiece(vocab_size=500, **options):
+    """A model that sentencepiece trains on texts of this script."""
     import io
     import sentencepiece
-    from sentencepiece import sentencepiece_model_pb2
     texts = [case["text"] for case in readable_cases()]
     for number in range(1500):
         random_text = Random(number)
@@ -326,9 +325,15 @@ def trained_unigram():
             if key != "\0":
                 rules.write(" ".join(f"{ord(c):X}" for c in key) + "\t" + " ".join(f"{ord(c):X}" for c in value) + "\n")
         rules.flush()
-        sentencepiece.SentencePieceTrainer.train(sentence_iterator=iter(lines), model_writer=model, vocab_size=500, normalization_rule_tsv=rules.name,
-                                                 character_coverage=0.98, hard_vocab_limit=False, num_threads=1, minloglevel=2)
-    proto = sentencepiece_model_pb2.ModelProto.FromString(model.getvalue())
+        sentencepiece.SentencePieceTrainer.train(sentence_iterator=iter(lines), model_writer=model, vocab_size=vocab_size, normalization_rule_tsv=rules.name,
+                                                 character_coverage=0.98, hard_vocab_limit=False, num_threads=1, minloglevel=2, **options)
+    return model.getvalue()
+
+
+def trained_unigram():
+    """The pieces with scores and the character map of such a model."""
+    from sentencepiece import sentencepiece_model_pb2
+    proto = sentencepiece_model_pb2.ModelProto.FromString(train_sentencepiece())
     return [[p.piece, p.score] for p in proto.pieces], base64.b64encode(proto.normalizer_spec.precompiled_charsmap).decode()
 
 
@@ -380,6 +385,44 @@ def unigram_toy(number, trained):
     return {"version": "1.0", "truncation": None, "padding": None, "added_tokens": added, "normalizer": chain and {"type": "Sequence", "normalizers": chain},
             "pre_tokenizer": pre, "post_processor": template, "decoder": metaspace,
             "model": {"type": "Unigram", "unk_id": 3, "vocab": vocab, "byte_fallback": number in (2, 4)}}
+
+
+# ---- spiece.model ----
+
+ALBERT_PIECES = {"pad_id": 0, "unk_id": 1, "bos_id": -1, "eos_id": -1, "control_symbols": ["[CLS]", "[SEP]", "[MASK]", "<mask>"],
+                 "user_defined_symbols": ["(", ")", '"', "-", "."]}
+MASK = {"content": "[MASK]", "lstrip": True, "normalized": False, "rstrip": False, "single_word": False, "special": True}
+ALBERT_FOLDERS = {
+    "nothing": {},
+    "cased": {"tokenizer_config.json": {"do_lower_case": False, "keep_accents": True, "add_prefix_space": False, "model_max_length": 512}},
+    "transformers 4": {"tokenizer_config.json": {"tokenizer_class": "AlbertTokenizer", "mask_token": "[MASK]", "additional_special_tokens": [],
+                                                 "added_tokens_decoder": {"4": MASK}}},
+    "tokens": {"config.json": {"model_type": "albert"}, "tokenizer_config.json": {"cls_token": "<mask>", "pad_token": "the", "mask_token": "Hello"},
+               "added_tokens.json": {"world": 500, "abc": 501}}}
+
+
+def albert_of_pieces(model, files):
+    """The tokenizer that AlbertTokenizer makes of a folder with spiece.model and `files`."""
+    from transformers import AlbertTokenizer
+    with tempfile.TemporaryDirectory() as folder:
+        (pathlib.Path(folder) / "spiece.model").write_bytes(model)
+        for name, content in files.items():
+            (pathlib.Path(folder) / name).write_text(json.dumps(content))
+        return AlbertTokenizer.from_pretrained(folder).backend_tokenizer
+
+
+def write_pieces():
+    folder = FIXTURES / "sentencepiece"
+    folder.mkdir(exist_ok=True)
+    model = train_sentencepiece(**ALBERT_PIECES)
+    (folder / "spiece.model").write_bytes(model)
+    (folder / "bpe.model").write_bytes(train_sentencepiece(model_type="bpe", vocab_size=150, **ALBERT_PIECES))
+    (folder / "bytes.model").write_bytes(train_sentencepiece(byte_fallback=True, vocab_size=400, **ALBERT_PIECES))
+    made = {}
+    for name, files in ALBERT_FOLDERS.items():
+        tokenizer = albert_of_pieces(model, files)
+        made[name] = {"files": files, "digests": [digest(run(tokenizer, Random(number).case())) for number in range(200)]}
+    write("sentencepiece/cases.json", made)
 
 
 # ---- cases kept in full ----
@@ -544,6 +587,7 @@ def main():
         print(json.dumps({"case": case, "result": run(tokenizers[name], case)}, ensure_ascii=False, indent=1))
         return
     write("toys.json", toys)
+    write_pieces()
     fnv = Fnv()
     fnv.bytes(MODEL.read_bytes())
     invalid = []
@@ -560,6 +604,8 @@ def main():
         named = {"roberta-base": Tokenizer.from_file(str(args.shared / "roberta-base/tokenizer.json")), "gpt2": gpt2(args.shared / "gpt2"),
                  "bert-base-uncased": bert(args.shared / "bert-base-uncased", True), "bert-base-cased": bert(args.shared / "bert-base-cased", False),
                  "albert": albert(args.shared / "albert", True, False), "albert-cased": albert(args.shared / "albert", False, True)}
+        pieces = (args.shared / "albert/spiece.model").read_bytes()
+        named |= {"spiece.model": albert_of_pieces(pieces, {}), "spiece.model, cased": albert_of_pieces(pieces, ALBERT_FOLDERS["cased"])}
         for file, texts in shared_lines(args.shared):
             made[file] = {name: shared_digests(tokenizer, texts) for name, tokenizer in named.items()}
         write("shared_data.json", made)

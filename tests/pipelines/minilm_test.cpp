@@ -11,6 +11,8 @@
 
 #include "eigenformer/pipelines/search.hpp"
 #include "eigenformer/pipelines/sentence_embedding.hpp"
+#include "eigenformer/training/labelled_files.hpp"
+#include "eigenformer/training/metrics/glue.hpp"
 
 namespace minilm_test {
 
@@ -55,12 +57,13 @@ TEST_F(MiniLm, EmbedsAsSentenceTransformers) {
   EXPECT_LE((embed(texts()).matrix() - expected_.matrix()).cwiseAbs().maxCoeff(), 2e-6f);
 }
 
-TEST_F(MiniLm, ReducedPrecisionKeepsTheDirection) {
+TEST_F(MiniLm, EveryPrecisionKeepsTheDirection) {
   const auto least_cosine = [&](ef::Precision precision) {
     auto embed = ef::SentenceEmbedding::from_pretrained(folder_, ef::Context(), precision);
     const ef::Tensor<float> rows = embed(texts());
     return rows.matrix().cwiseProduct(expected_.matrix()).rowwise().sum().minCoeff();
   };
+  EXPECT_GE(least_cosine(ef::Precision::full), 0.99999f);
   EXPECT_GE(least_cosine(ef::Precision::bf16), 0.9995f);
   EXPECT_GE(least_cosine(ef::Precision::int8), 0.99f);
 }
@@ -82,6 +85,34 @@ TEST_F(MiniLm, FindsTheSameLines) {
       EXPECT_NEAR(hits[i][k].score, best[k], 2e-6f) << i << ", " << k;
     }
   }
+}
+
+TEST_F(MiniLm, RanksPairsAsSentenceTransformers) {
+  const std::string path = EIGENFORMER_SHARED_DATA "/stsb/dev.tsv";
+  if (!ef::exists(path)) {
+    GTEST_SKIP() << "SKIPPED: no " << path << "; Spearman's correlation was not compared";
+  }
+  std::vector<std::string> sentences;
+  std::vector<double> scores;
+  for (const ef::LabelledText& pair : ef::read_labelled_texts(path)) {
+    sentences.insert(sentences.end(), {pair.text, pair.pair.value()});
+    scores.push_back(std::stod(pair.label));
+  }
+  const ef::Json expected = ef::read_json(fixtures + "/minilm/stsb.json");
+  ASSERT_EQ(scores.size(), expected["pairs"].get<std::size_t>());
+  const auto spearman = [&](ef::Precision precision) {
+    auto embed = ef::SentenceEmbedding::from_pretrained(folder_, ef::Context(), precision);
+    const ef::Tensor<float> embeddings = embed(sentences);
+    std::vector<double> cosines;
+    for (Index i = 0; i < embeddings.matrix().rows(); i += 2) {
+      cosines.push_back(double{embeddings.matrix().row(i).dot(embeddings.matrix().row(i + 1))});
+    }
+    return ef::spearman_correlation(cosines, scores);
+  };
+  const double full = spearman(ef::Precision::full);
+  EXPECT_NEAR(full, expected["spearman"].get<double>(), 0.0005);
+  EXPECT_NEAR(spearman(ef::Precision::bf16), full, 0.003);
+  EXPECT_NEAR(spearman(ef::Precision::int8), full, 0.003);
 }
 
 }  // namespace minilm_test

@@ -477,8 +477,9 @@ TEST(Tokenizer, RefusesBrokenFolders) {
     if (at != std::string::npos) message.replace(at, folder.path().size(), "DIR");
     return message;
   };
-  EXPECT_EQ(refused(),
-            "DIR: has neither tokenizer.json, vocab.json with merges.txt, nor vocab.txt");
+  EXPECT_EQ(
+      refused(),
+      "DIR: has neither tokenizer.json, vocab.json with merges.txt, vocab.txt, nor spiece.model");
   const std::string vocabulary = R"({"<s>": 0, "</s>": 1, "a": 2, "b": 3, "ab": 4, "<mask>": 5})";
   write_file(folder.path() + "/vocab.json", vocabulary);
   EXPECT_NE(refused().find("DIR/merges.txt: cannot be opened"), std::string::npos);

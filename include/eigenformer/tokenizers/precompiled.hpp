@@ -4,6 +4,7 @@
 // with what is odd in them: the shortest match counts, and stands for the whole cluster.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -19,6 +20,9 @@
 
 namespace eigenformer::detail {
 
+inline constexpr std::string_view base64_digits =
+    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
 /// The bytes that Base64 with padding stands for (RFC 4648), or nothing where it is not valid.
 [[nodiscard]] inline std::optional<std::string> decode_base64(std::string_view text) {
   if (text.size() % 4 != 0) return std::nullopt;
@@ -32,10 +36,8 @@ namespace eigenformer::detail {
   std::uint32_t bits = 0;
   int count = 0;
   for (const char c : text) {
-    static constexpr std::string_view digits =
-        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    const std::size_t digit = digits.find(c);
-    if (digit == digits.npos) return std::nullopt;
+    const std::size_t digit = base64_digits.find(c);
+    if (digit == base64_digits.npos) return std::nullopt;
     bits = bits << 6 | static_cast<std::uint32_t>(digit);
     count += 6;
     if (count < 8) continue;
@@ -44,6 +46,22 @@ namespace eigenformer::detail {
   }
   if ((bits & ((1U << count) - 1)) != 0) return std::nullopt;
   return bytes;
+}
+
+/// Bytes as Base64 with padding.
+[[nodiscard]] inline std::string encode_base64(std::string_view bytes) {
+  std::string text;
+  text.reserve(bytes.size() / 3 * 4 + 4);
+  for (; !bytes.empty(); bytes.remove_prefix(std::min<std::size_t>(bytes.size(), 3))) {
+    std::uint32_t bits = 0;
+    for (std::size_t i = 0; i < 3; ++i) {
+      bits = bits << 8 | (i < bytes.size() ? static_cast<unsigned char>(bytes[i]) : 0U);
+    }
+    for (std::size_t i = 0; i < 4; ++i) {
+      text += i <= bytes.size() ? base64_digits[bits >> (18 - 6 * i) & 63] : '=';
+    }
+  }
+  return text;
 }
 
 class Precompiled {

@@ -40,28 +40,43 @@ using TextPair = std::pair<std::string_view, std::string_view>;
 /// are ordinary.
 class Tokenizer {
  public:
-  /// Reads `tokenizer.json`, or else `vocab.json` and `merges.txt`, or else BERT's `vocab.txt`,
-  /// from a folder. What the files ask for and this library does not have is a ConfigError with its
-  /// name; entries that break the format are a FormatError; a file that cannot be read is an
-  /// IoError.
+  /// Reads `tokenizer.json`, or else `vocab.json` and `merges.txt`, or else BERT's `vocab.txt`, or
+  /// else, where the program includes tokenizers/sentencepiece.hpp, ALBERT's `spiece.model`, from a
+  /// folder. What the files ask for and this library does not have is a ConfigError with its name;
+  /// entries that break the format are a FormatError; a file that cannot be read is an IoError.
   [[nodiscard]] static Tokenizer from_pretrained(const std::string& folder) {
     const FolderLock lock(folder, FolderLock::For::reading);
     const std::string path = current_file(folder, "tokenizer.json");
-    const bool one_file = exists(path);
+    const std::string pieces = folder + "/spiece.model";
     const bool lines = !exists(folder + "/vocab.json");
-    check<IoError>(one_file || !lines || exists(folder + "/vocab.txt"), folder,
-                   ": has neither tokenizer.json, vocab.json with merges.txt, nor vocab.txt");
     Tokenizer made;
-    if (one_file) {
+    detail::SpecialNames names;
+    if (exists(path)) {
       made.document_ = read_file(path);
-      made.read(path);
-    } else {
+      names = made.read(path);
+    } else if (!lines || exists(folder + "/vocab.txt")) {
       made.document_ = detail::tokenizer_json_of_vocabulary(folder).dump();
-      made.read(folder + (lines ? "/vocab.txt" : "/vocab.json, merges.txt"));
+      names = made.read(folder + (lines ? "/vocab.txt" : "/vocab.json, merges.txt"));
+    } else {
+      check<IoError>(exists(pieces), folder,
+                     ": has neither tokenizer.json, vocab.json with merges.txt, vocab.txt, nor "
+                     "spiece.model");
+      check<ConfigError>(detail::sentencepiece_reader != nullptr, pieces,
+                         ": needs the sentencepiece library, which this program was built "
+                         "without (Debian: libsentencepiece-dev; a program of your own includes "
+                         "eigenformer/tokenizers/sentencepiece.hpp); or put the tokenizer.json "
+                         "that transformers saves beside it");
+      detail::SentencePieceFiles files = detail::sentencepiece_reader(folder);
+      made.document_ = std::move(files.document);
+      made.read(pieces, std::move(files.scores));
+      names = std::move(files.names);
     }
     const std::string source = folder + "/tokenizer_config.json";
     const Json config = detail::read_object_if_there(source);
-    made.read_roles(detail::read_object_if_there(folder + "/special_tokens_map.json"), config);
+    detail::read_special_names(detail::read_object_if_there(folder + "/special_tokens_map.json"),
+                               names);
+    detail::read_special_names(config, names);
+    made.set_roles(names);
     made.model_max_length_ = detail::read_model_max_length(config, source);
     return made;
   }
@@ -71,8 +86,7 @@ class Tokenizer {
                                            const std::string& source = "tokenizer.json") {
     Tokenizer made;
     made.document_ = document;
-    made.read(source);
-    made.read_roles(nullptr, nullptr);
+    made.set_roles(made.read(source));
     return made;
   }
 
@@ -278,9 +292,11 @@ class Tokenizer {
 
   // ---- reading ----
 
-  /// Reads `document_`, a tokenizer.json.
-  void read(const std::string& source) {
+  /// Reads `document_`, a tokenizer.json, with `scores` in place of its own where they are given;
+  /// gives the usual special tokens that it has.
+  detail::SpecialNames read(const std::string& source, std::vector<double> scores = {}) {
     detail::TokenizerJson document = detail::parse_tokenizer_json(document_, source);
+    if (!scores.empty()) document.scores = std::move(scores);
     const Json& rest = document.rest;
     check<FormatError>(rest.is_object(), source, ": must be an object");
     check<ConfigError>(detail::json_text(rest, "version", source).value_or("1.0") == "1.0", source,
@@ -296,19 +312,10 @@ class Tokenizer {
         }
       }
     }
+    return detail::usual_names([&](const char* token) { return token_to_id(token).has_value(); });
   }
 
-  void read_roles(const Json& names_file, const Json& config) {
-    detail::SpecialNames names;
-    for (std::size_t role = 0; role < names.size(); ++role) {
-      for (const char* usual : detail::usual_special_names[role]) {
-        if (usual == nullptr || !token_to_id(usual)) continue;
-        names[role] = usual;
-        break;
-      }
-    }
-    detail::read_special_names(names_file, names);
-    detail::read_special_names(config, names);
+  void set_roles(const detail::SpecialNames& names) {
     for (std::size_t role = 0; role < names.size(); ++role) {
       if (!names[role].empty()) roles_[role] = token_to_id(names[role]);
     }

@@ -1,5 +1,5 @@
 // The files of a tokenizer: tokenizer.json as it is, or vocab.json and merges.txt, or vocab.txt,
-// with their companions, put into the form of tokenizer.json.
+// with their companions, put into the form of tokenizer.json; spiece.model is sentencepiece.hpp's.
 #pragma once
 
 #include <algorithm>
@@ -55,6 +55,31 @@ inline constexpr std::array<std::array<const char*, 3>, 7> usual_special_names =
     {"<s>", "[CLS]", nullptr},
     {"<mask>", "[MASK]", nullptr},
 }};
+
+/// The usual tokens of those that has(spelling) finds.
+template <class Has>
+[[nodiscard]] SpecialNames usual_names(Has&& has) {
+  SpecialNames names;
+  for (std::size_t role = 0; role < names.size(); ++role) {
+    for (const char* usual : usual_special_names[role]) {
+      if (usual == nullptr || !has(usual)) continue;
+      names[role] = usual;
+      break;
+    }
+  }
+  return names;
+}
+
+/// What stands for tokenizer.json where a folder has spiece.model instead.
+struct SentencePieceFiles {
+  std::string document;        ///< in the form of tokenizer.json
+  std::vector<double> scores;  ///< by id, to the last bit, which the document's digits may lose
+  SpecialNames names;          ///< what the roles are where no other file says so
+};
+
+/// What reads such a folder: set where a program includes tokenizers/sentencepiece.hpp.
+using SentencePieceReader = SentencePieceFiles (*)(const std::string& folder);
+inline constinit SentencePieceReader sentencepiece_reader = nullptr;
 
 /// A file that holds a JSON object, or null where it is not there.
 [[nodiscard]] inline Json read_object_if_there(const std::string& path) {
@@ -226,41 +251,13 @@ inline constexpr std::array<std::array<const char*, 3>, 7> usual_special_names =
           {"model", {{"type", "WordPiece"}, {"unk_token", unk}, {"vocab", std::move(vocabulary)}}}};
 }
 
-/// tokenizer.json as it would be for vocab.json and merges.txt: RoBERTa's where there are tokens
-/// `<s>` and `</s>` and tokenizer_config.json does not say GPT2, else GPT-2's; or for vocab.txt:
-/// BERT's.
-[[nodiscard]] inline Json tokenizer_json_of_vocabulary(const std::string& folder) {
-  const bool lines = !exists(folder + "/vocab.json");
-  const std::string vocabulary_path = folder + (lines ? "/vocab.txt" : "/vocab.json");
-  Json vocabulary = lines ? vocabulary_of_lines(vocabulary_path) : read_json(vocabulary_path);
-  check<FormatError>(vocabulary.is_object(), vocabulary_path, ": must be an object");
-  const Json config = read_object_if_there(folder + "/tokenizer_config.json");
-  const Json names_file = read_object_if_there(folder + "/special_tokens_map.json");
+/// The added tokens of a folder without tokenizer.json, by their ids: `tokens` to begin with, the
+/// special `names`, those of added_tokens.json and of added_tokens_decoder in `config`, which is
+/// tokenizer_config.json or null. Throws FormatError.
+[[nodiscard]] inline std::vector<AddedToken> read_added_tokens(
+    const std::string& folder, const std::string& vocabulary_path, const Json& vocabulary,
+    const Json& config, const SpecialNames& names, std::vector<AddedToken> tokens) {
   const Json added_file = read_object_if_there(folder + "/added_tokens.json");
-  const std::string config_path = folder + "/tokenizer_config.json";
-  const std::string type =
-      config.is_object() ? json_text(config, "tokenizer_class", config_path).value_or("") : "";
-  const bool roberta = vocabulary.contains("<s>") && vocabulary.contains("</s>") &&
-                       type.find("GPT2") == std::string::npos;
-
-  SpecialNames names;
-  for (std::size_t role = 0; role < names.size(); ++role) {
-    for (const char* usual : usual_special_names[role]) {
-      if (usual == nullptr || !vocabulary.contains(usual)) continue;
-      names[role] = usual;
-      break;
-    }
-  }
-  read_special_names(names_file, names);
-  read_special_names(config, names);
-  const auto name = [&](SpecialRole role) { return names[static_cast<std::size_t>(role)]; };
-  const auto has_flag = [&](const char* key) {
-    return config.is_object() && json_flag(config, key, false, config_path);
-  };
-  const bool add_prefix_space = has_flag("add_prefix_space");
-
-  // Ids: the vocabulary's, then those of added_tokens.json and of added_tokens_decoder.
-  std::vector<AddedToken> tokens;
   const auto place = [&](const std::string& content) -> AddedToken& {
     const auto same = [&](const AddedToken& token) { return token.content == content; };
     const auto found = std::find_if(tokens.begin(), tokens.end(), same);
@@ -290,7 +287,7 @@ inline constexpr std::array<std::array<const char*, 3>, 7> usual_special_names =
   }
   if (config.is_object() && config.contains("added_tokens_decoder") &&
       config["added_tokens_decoder"].is_object()) {
-    const std::string source = config_path + ": added_tokens_decoder";
+    const std::string source = folder + "/tokenizer_config.json: added_tokens_decoder";
     const Json& entries = config["added_tokens_decoder"];
     for (auto entry = entries.begin(); entry != entries.end(); ++entry) {
       const std::string& id = entry.key();
@@ -309,19 +306,55 @@ inline constexpr std::array<std::array<const char*, 3>, 7> usual_special_names =
   for (AddedToken& token : tokens) token.id = token.id < 0 ? next++ : token.id;
   std::sort(tokens.begin(), tokens.end(),
             [](const AddedToken& a, const AddedToken& b) { return a.id < b.id; });
+  return tokens;
+}
 
+[[nodiscard]] inline Json added_tokens_json(const std::vector<AddedToken>& tokens) {
   Json::array_t added;
   for (const AddedToken& token : tokens) {
-    // RoBERTa's mask takes the space before it, whatever the files forgot to say.
-    const bool lstrip = token.lstrip || (roberta && token.content == name(SpecialRole::mask));
     added.push_back({{"id", token.id},
                      {"content", token.content},
                      {"single_word", token.single_word},
-                     {"lstrip", lstrip},
+                     {"lstrip", token.lstrip},
                      {"rstrip", token.rstrip},
                      {"normalized", token.normalized},
                      {"special", token.special}});
   }
+  return added;
+}
+
+/// tokenizer.json as it would be for vocab.json and merges.txt: RoBERTa's where there are tokens
+/// `<s>` and `</s>` and tokenizer_config.json does not say GPT2, else GPT-2's; or for vocab.txt:
+/// BERT's.
+[[nodiscard]] inline Json tokenizer_json_of_vocabulary(const std::string& folder) {
+  const bool lines = !exists(folder + "/vocab.json");
+  const std::string vocabulary_path = folder + (lines ? "/vocab.txt" : "/vocab.json");
+  Json vocabulary = lines ? vocabulary_of_lines(vocabulary_path) : read_json(vocabulary_path);
+  check<FormatError>(vocabulary.is_object(), vocabulary_path, ": must be an object");
+  const Json config = read_object_if_there(folder + "/tokenizer_config.json");
+  const Json names_file = read_object_if_there(folder + "/special_tokens_map.json");
+  const std::string config_path = folder + "/tokenizer_config.json";
+  const std::string type =
+      config.is_object() ? json_text(config, "tokenizer_class", config_path).value_or("") : "";
+  const bool roberta = vocabulary.contains("<s>") && vocabulary.contains("</s>") &&
+                       type.find("GPT2") == std::string::npos;
+
+  SpecialNames names = usual_names([&](const char* token) { return vocabulary.contains(token); });
+  read_special_names(names_file, names);
+  read_special_names(config, names);
+  const auto name = [&](SpecialRole role) { return names[static_cast<std::size_t>(role)]; };
+  const auto has_flag = [&](const char* key) {
+    return config.is_object() && json_flag(config, key, false, config_path);
+  };
+  const bool add_prefix_space = has_flag("add_prefix_space");
+
+  std::vector<AddedToken> tokens =
+      read_added_tokens(folder, vocabulary_path, vocabulary, config, names, {});
+  // RoBERTa's mask takes the space before it, whatever the files forgot to say.
+  for (AddedToken& token : tokens) {
+    token.lstrip = token.lstrip || (roberta && token.content == name(SpecialRole::mask));
+  }
+  Json added = added_tokens_json(tokens);
   const auto with_id = [&](SpecialRole role) {
     const std::string token = name(role);
     check<FormatError>(vocabulary.contains(token), vocabulary_path, ": special token '", token,
