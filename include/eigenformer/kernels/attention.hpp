@@ -249,18 +249,20 @@ inline void attend(const Attention<float>& attention, const Attention<float>::Pa
   }
 }
 
-/// The same for a single query, as in generation: keys and values are read where they lie, which
-/// for one query costs less than packing them.
+/// The same for some heads, of which `part` is the first, of a single query, as in generation: keys
+/// and values are read where they lie, which for one query costs less than packing them.
 inline void attend_alone(const Attention<float>& attention, const Attention<float>::Part& part,
-                         MatrixView<float> out, float* kept) {
+                         Index heads, MatrixView<float> out, float* kept) {
   const Kernels& kernels = active_kernels();
   const Index keys = part.key.rows;
-  float* const row = scratch<float, Scratch::scores>(keys);
-  kernels.dot_rows(part.query.row(0), part.key.data, part.key.stride, keys, part.key.cols, row);
-  attention.scale_and_mask(row, 0, part, std::numeric_limits<float>::lowest());
-  softmax_row(row, row, keys);
-  if (kept != nullptr) std::copy_n(row, keys, kept);
-  kernels.sum_rows(row, part.value.data, part.value.stride, keys, part.value.cols,
+  const MatrixView<float> scores{scratch<float, Scratch::scores>(heads * keys), heads, keys, keys};
+  kernels.dot_rows(part.query.row(0), part.key.data, part.key.stride, part.key.cols, scores);
+  for (Index head = 0; head < heads; ++head) {
+    attention.scale_and_mask(scores.row(head), 0, part, std::numeric_limits<float>::lowest());
+    softmax_row(scores.row(head), scores.row(head), keys);
+  }
+  if (kept != nullptr) std::copy_n(scores.data, heads * keys, kept);
+  kernels.sum_rows(scores, part.value.data, part.value.stride, part.value.cols,
                    out.row(part.query_begin) + part.value_column);
 }
 
@@ -272,15 +274,21 @@ template <class Scalar>
 void attention_forward(ThreadPool& pool, const Attention<Scalar>& attention, MatrixView<Scalar> out,
                        Scalar* probabilities) {
   const Index heads = attention.heads;
+  const Index groups = std::clamp<Index>(pool.threads() / std::max<Index>(attention.segments(), 1),
+                                         1, std::max<Index>(heads, 1));
+  const Index together = detail::divided_up(heads, groups);  // heads of a query alone in a segment
   pool.run(attention.segments() * heads, [&](Index task) {
-    const auto part = attention.part(task / heads, task % heads);
+    const Index head = task % heads;
+    const auto part = attention.part(task / heads, head);
     const Index queries = part.query.rows;
     const Index keys = part.key.rows;
     if constexpr (std::is_same_v<Scalar, float>) {
       if (!attention.dropout.drops() && attention.scale > 0 && keys > 0) {
         float* const kept = probabilities == nullptr ? nullptr : probabilities + part.probabilities;
         if (attention.causal && queries == 1) {
-          return detail::attend_alone(attention, part, out, kept);
+          if (head % together > 0) return;  // the first of them does it
+          const Index count = std::min(together, heads - head);
+          return detail::attend_alone(attention, part, count, out, kept);
         }
         return detail::attend(attention, part, out, kept);
       }

@@ -176,6 +176,11 @@ class AutoModelOf {
   [[nodiscard]] auto operator()(Context& cx, const Batch& batch, const More&... more) const {
     return std::visit([&](const auto& model) { return model(cx, batch, more...); }, model_);
   }
+  /// The same with what is asked for of every layer, of base models.
+  template <class... More>
+  [[nodiscard]] auto forward(Context& cx, const Batch& batch, const More&... more) const {
+    return std::visit([&](const auto& model) { return model.forward(cx, batch, more...); }, model_);
+  }
   /// The loss of what it made, as its class defines that.
   template <class... Arguments>
   [[nodiscard]] auto loss(Context& cx, const Arguments&... arguments) const {

@@ -8,6 +8,7 @@
 #include "eigenformer/base/precision.hpp"
 #include "eigenformer/base/shape.hpp"
 #include "eigenformer/kernels/isa/isa.hpp"
+#include "eigenformer/kernels/matrix_view.hpp"
 
 #if defined(__FAST_MATH__)
 #error "eigenformer: -ffast-math breaks its rounding and its checks for NaN; compile without it"
@@ -149,11 +150,11 @@ struct Kernels {
   /// The same as words of two bfloat16.
   void (*softmax_columns_in_pairs)(const float* scores, Index keys, Index columns, Index step,
                                    float scale, Word* words, float* inverse_sums) noexcept;
-  /// out[i] = x row[i], for `count` rows of n numbers, `stride` apart.
-  void (*dot_rows)(const float* x, const float* rows, Index stride, Index count, Index n,
-                   float* out) noexcept;
-  /// out = sum over i of weights[i] row[i], for rows as above.
-  void (*sum_rows)(const float* weights, const float* rows, Index stride, Index count, Index n,
+  /// out[h, i] = x[h] row[i, h], of n numbers each; rows are `stride` apart.
+  void (*dot_rows)(const float* x, const float* rows, Index stride, Index n,
+                   MatrixView<float> out) noexcept;
+  /// out[h] = sum over i of weights[h, i] row[i, h], of n numbers each; rows as above.
+  void (*sum_rows)(MatrixView<const float> weights, const float* rows, Index stride, Index n,
                    float* out) noexcept;
   /// y = norm(x + residual) gamma + beta; returns 1 / sqrt(variance + eps).
   float (*norm_row)(const float* x, const float* residual, const float* gamma, const float* beta,

@@ -132,42 +132,70 @@ inline void softmax_columns(const float* scores, Index keys, Index columns, Inde
   }
 }
 
-/// out[i] = x row[i], for `count` rows of n numbers, `stride` apart.
-inline void dot_rows(const float* x, const float* rows, Index stride, Index count, Index n,
-                     float* out) noexcept {
-  for (Index i = 0; i < count; ++i) {
+/// out[h, i] = x[h] row[i, h], of n numbers each that follow each other; rows are `stride` apart.
+/// Rows are read one after the other, which memory likes, and a later one is brought nearer.
+inline void dot_rows(const float* x, const float* rows, Index stride, Index n,
+                     MatrixView<float> out) noexcept {
+  for (Index i = 0; i < out.cols; ++i) {
     const float* row = rows + i * stride;
-    Vector sums{};
-    Index j = 0;
-    for (; j + lanes <= n; j += lanes) sums += load(x + j) * load(row + j);
-    float sum = sum_of(sums);
-    for (; j < n; ++j) sum += x[j] * row[j];
-    out[i] = sum;
+    const float* other = x;
+    const Index later = i + 2 < out.cols ? 2 * stride : 0;
+    for (Index h = 0; h < out.rows; ++h, row += n, other += n) {
+      Vector sums{};
+      Index j = 0;
+      for (; j + lanes <= n; j += lanes) {
+        __builtin_prefetch(row + j + later);
+        sums += load(other + j) * load(row + j);
+      }
+      float sum = sum_of(sums);
+      for (; j < n; ++j) sum += other[j] * row[j];
+      out.row(h)[i] = sum;
+    }
   }
 }
 
-/// out = sum over i of weights[i] row[i], for `count` rows of n numbers, `stride` apart.
-inline void sum_rows(const float* weights, const float* rows, Index stride, Index count, Index n,
-                     float* out) noexcept {
-  constexpr Index at_once = 4;  // vectors of each row, which then is read in one go
-  Index j = 0;
-  for (; j + at_once * lanes <= n; j += at_once * lanes) {
-    Vector sums[at_once] = {};
-    for (Index i = 0; i < count; ++i) {
-      const float* row = rows + i * stride + j;
-      for (Index k = 0; k < at_once; ++k) sums[k] += load(row + k * lanes) * weights[i];
+/// out += sum over i of weights[i] row[i], for `count` rows of `vectors` whole vectors. What lies
+/// `later` behind them is brought nearer.
+template <int vectors>
+[[gnu::always_inline]] inline void add_rows(const float* weights, const float* rows, Index stride,
+                                            Index count, Index later, float* out) noexcept {
+  Vector sums[vectors];
+  EIGENFORMER_UNROLL
+  for (int k = 0; k < vectors; ++k) sums[k] = load(out + k * lanes);
+  for (Index i = 0; i < count; ++i) {
+    EIGENFORMER_UNROLL
+    for (int k = 0; k < vectors; ++k) {
+      const float* const from = rows + i * stride + k * lanes;
+      __builtin_prefetch(from + later);
+      sums[k] += load(from) * weights[i];
     }
-    for (Index k = 0; k < at_once; ++k) store(out + j + k * lanes, sums[k]);
   }
-  for (; j + lanes <= n; j += lanes) {
-    Vector sum{};
-    for (Index i = 0; i < count; ++i) sum += load(rows + i * stride + j) * weights[i];
-    store(out + j, sum);
-  }
-  for (; j < n; ++j) {
-    float sum = 0;
-    for (Index i = 0; i < count; ++i) sum += rows[i * stride + j] * weights[i];
-    out[j] = sum;
+  EIGENFORMER_UNROLL
+  for (int k = 0; k < vectors; ++k) store(out + k * lanes, sums[k]);
+}
+
+/// out[h] = sum over i of weights[h, i] row[i, h], as above.
+inline void sum_rows(MatrixView<const float> weights, const float* rows, Index stride, Index n,
+                     float* out) noexcept {
+  constexpr Index at_once = 16;  // rows that are read before the next ones, head by head
+  for (Index j = 0; j < weights.rows * n; ++j) out[j] = 0;
+  for (Index first = 0; first < weights.cols; first += at_once) {
+    const Index count = weights.cols - first < at_once ? weights.cols - first : at_once;
+    const float* block = rows + first * stride;
+    float* sums = out;
+    const Index later = weights.cols - first >= 2 * at_once ? at_once * stride : 0;
+    for (Index h = 0; h < weights.rows; ++h, block += n, sums += n) {
+      const float* const own = weights.row(h) + first;
+      Index j = 0;
+      for (; j + 4 * lanes <= n; j += 4 * lanes) {
+        add_rows<4>(own, block + j, stride, count, later, sums + j);
+      }
+      for (; j + lanes <= n; j += lanes)
+        add_rows<1>(own, block + j, stride, count, later, sums + j);
+      for (; j < n; ++j) {
+        for (Index i = 0; i < count; ++i) sums[j] += block[i * stride + j] * own[i];
+      }
+    }
   }
 }
 
