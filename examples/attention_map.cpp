@@ -6,13 +6,16 @@
 #include <array>
 #include <cmath>
 #include <cstdio>
+#include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "eigenformer/io/svg.hpp"
-#include "eigenformer/models/roberta.hpp"
+#include "eigenformer/models/auto_model.hpp"
 #include "eigenformer/tokenizers/unicode.hpp"
 
 #include "common.hpp"
@@ -234,9 +237,35 @@ class Picture {
   std::string body_;
 };
 
+/// An encoder, or GPT-2's decoder.
+template <class Scalar>
+struct Attentive {
+  std::function<ef::EncoderOutput<Scalar>(ef::Context&, const ef::Batch&)> forward;
+  ef::Index layers, heads, most_tokens;
+};
+
+template <class Scalar>
+Attentive<Scalar> load(const std::string& path, const ef::LoadOptions& options) {
+  const auto hold = [](auto loaded, ef::Index layers, ef::Index heads) -> Attentive<Scalar> {
+    const auto model = std::make_shared<const decltype(loaded)>(std::move(loaded));
+    const auto forward = [model](ef::Context& cx, const ef::Batch& batch) {
+      return model->forward(cx, batch, ef::EncoderOutputOptions{.attentions = true});
+    };
+    return {forward, layers, heads, model->config().max_tokens()};
+  };
+  if (ef::GPT2Config::describes(ef::read_config(path).first)) {
+    auto model = ef::GPT2Model<Scalar>::from_pretrained(path, options);
+    const ef::GPT2Config config = model.config();
+    return hold(std::move(model), config.n_layer, config.n_head);
+  }
+  auto model = ef::AutoModel<Scalar>::from_pretrained(path, options);
+  const ef::EncoderConfig config = model.config();
+  return hold(std::move(model), config.num_hidden_layers, config.num_attention_heads);
+}
+
 /// The maps of one layer or all, one head or all.
 template <class Scalar>
-std::vector<Map> maps_of(const ef::RobertaOutput<Scalar>& output, std::optional<ef::Index> layer,
+std::vector<Map> maps_of(const ef::EncoderOutput<Scalar>& output, std::optional<ef::Index> layer,
                          std::optional<ef::Index> head) {
   std::vector<Map> maps;
   for (std::size_t i = 0; i < output.attentions.size(); ++i) {
@@ -267,25 +296,24 @@ int main(int argc, char** argv) {
   return program.run(argc, argv, [&] {
     program.with_scalar([&]<class Scalar>() {
       const auto tokenizer = ef::Tokenizer::from_pretrained(ef::folder_of(program.model));
-      const auto model = ef::RobertaModel<Scalar>::from_pretrained(
-          program.model, {.precision = program.precision(), .pack = true});
-      const ef::RobertaConfig& config = model.config();
+      const auto model =
+          load<Scalar>(program.model, {.precision = program.precision(), .pack = true});
       const auto has = [](const char* what, std::optional<ef::Index> number, ef::Index count) {
         ef::check(number.value_or(0) >= 0 && number.value_or(0) < count, "--", what, " ",
                   number.value_or(0), ": the model has ", count, ", counted from 0");
       };
-      has("layer", layer, config.num_hidden_layers);
-      has("head", head, config.num_attention_heads);
+      has("layer", layer, model.layers);
+      has("head", head, model.heads);
       ef::Context cx = program.context();
       std::string svg;
       ef::Json json;
       program.for_each_line([&](const Line& line) {
         ef::check(line.number == 1, "a picture is of one text; give the others to another run");
-        const ef::Encoding encoding = program.encode(tokenizer, line, config.max_tokens());
+        const ef::Encoding encoding = program.encode(tokenizer, line, model.most_tokens);
         ef::check(encoding.size() > 0, "has no tokens");
         ef::Batch batch;
         batch.add(encoding.ids, encoding.type_ids);
-        const auto maps = maps_of(model.forward(cx, batch, {.attentions = true}), layer, head);
+        const auto maps = maps_of(model.forward(cx, batch), layer, head);
         std::vector<std::string> labels;
         for (std::size_t i = 0; i < encoding.ids.size(); ++i) {
           labels.push_back(label_of(tokenizer, encoding, i, line));
@@ -296,7 +324,7 @@ int main(int argc, char** argv) {
         }
         const auto across = static_cast<std::size_t>(
             layer ? std::lround(std::ceil(std::sqrt(static_cast<double>(maps.size()))))
-                  : config.num_attention_heads);
+                  : model.heads);
         const std::string title = line.pair ? line.text + " | " + *line.pair : line.text;
         svg = Picture(labels, !layer, maps.size()).draw(ef::valid_utf8(title), maps, across);
       });

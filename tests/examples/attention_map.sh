@@ -73,6 +73,13 @@ for fixture in sequence_single_label token_holes question_answering causal base_
   with_tokenizer $fixture
   draw --model "$folder" 'abc'
 done
+# Other families: a BERT, and a GPT-2, whose tokens do not attend to those after them.
+draw --model "$here/../fixtures/bert_pipelines/masked_lm" 'abc'
+holds 4 '<title>layer '
+draw --json --model "$here/../fixtures/generation" --layer 1 --head 0 'abc abc'
+rows | awk -F, '{ for (i = NR + 1; i <= NF; ++i) if ($i != 0) exit 1 } END { if (NR < 2) exit 1 }' ||
+  complain "attends to what comes: $out"
+
 for threads in 1 3; do
   expect 0 --threads $threads --output "$scratch/$threads.svg" 'In the beginning'
 done
