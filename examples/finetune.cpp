@@ -114,6 +114,11 @@ int main(int argc, char** argv) {
   add("--label-column", tune.files.columns.label, "TSV: the label");
   app.add_flag("--multi-label", multi_label, "classification: labels with commas between them");
   app.add_flag("--freeze-encoder", options.freeze_encoder, "train the head alone");
+  add("--lora", options.lora_rank,
+      "train the head, and adapters of that rank in place of the other weights; 0: none")
+      ->check(CLI::Range(0, 1 << 20));
+  add("--lora-alpha", options.lora_alpha, "over the rank, the factor of what adapters add")
+      ->needs("--lora");
   return program.run(argc, argv, [&] {
     ef::check(!multi_label || task == "classification", "--multi-label is for classification");
     const auto tokenizer =

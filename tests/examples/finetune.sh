@@ -48,6 +48,17 @@ learned=$out
 with classify --model "$scratch/classes" --json 'And Moses went up unto the LORD.'
 [[ ${other-'{"labels":[{"label":"good"'} == '{"labels":[{"label":"good"'* ]] || complain "classify: $other"
 
+# Adapters in place of all weights.
+adapted=("${base[@]}" --dev "$data/dev.tsv" --epochs 4 --lr 1e-2 --lora 4 --output "$scratch/adapted")
+expect 0 "${adapted[@]}" --lora-alpha 32 --json
+reports 4 accuracy "$scratch/adapted"
+for file in adapter_config.json adapter_model.safetensors; do
+  [[ -s $scratch/adapted/adapter/$file ]] || complain "no $file"
+done
+expect_error lora_alpha "${adapted[@]}"
+expect_error freeze_encoder "${base[@]}" --dev "$data/dev.tsv" --lora 4 --freeze-encoder --output "$scratch/x"
+
+
 # The same command goes on, finished or not; other settings are refused.
 expect 0 "${classes[@]}" --json --output "$scratch/classes"
 [[ $out == "$learned" ]] || complain "another output when it is finished: $out"

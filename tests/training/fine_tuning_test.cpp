@@ -316,28 +316,36 @@ TEST(AnswerPosition, IsThatOfTheTokensAroundIt) {
 TEST_F(FineTuning, EndsInTheSameFilesWhereverItIsKilled) {
   write_classes();
   const auto task = classes();
-  ef::FineTuningOptions how = options(3);
-  how.moving_average = 0.9;
-  how.save_every = 3;
-  how.patience = 2;
-  (void)train(task, output_, how, 2);
-  const auto expected = contents_of(output_);
-  EXPECT_TRUE(expected.contains("model.safetensors"));
-  EXPECT_TRUE(expected.contains("seed-2/finetune.json"));
-  EXPECT_FALSE(expected.contains("seed-2/model.safetensors"));
-  // A process of its own is killed at its n-th change of a folder; another one goes on.
-  int deaths = 0;
-  for (int n = 0;; n += 61, ++deaths) {
-    SCOPED_TRACE(n);
-    const std::string killed = folder_ / ef::concat("killed", n);
-    if (!is_killed_at(n, [&] { (void)train(task, killed, how, 2); })) break;
-    (void)train(task, killed, how, 2);
-    std::map<std::string, std::string> found = contents_of(killed);
-    std::erase_if(found, [](const auto& file) { return file.first.ends_with(".tmp"); });
-    expect_same_files(found, expected);
-    std::filesystem::remove_all(killed);
+  ef::FineTuningOptions averaged = options(3);
+  averaged.moving_average = 0.9;
+  ef::FineTuningOptions adapted = options(3);
+  adapted.lora_rank = 2;
+  for (ef::FineTuningOptions how : {averaged, adapted}) {
+    SCOPED_TRACE(how.lora_rank);
+    how.save_every = 3;
+    how.patience = 2;
+    const std::string whole = folder_ / ef::concat("whole", how.lora_rank);
+    (void)train(task, whole, how, 2);
+    const auto expected = contents_of(whole);
+    EXPECT_TRUE(expected.contains("model.safetensors"));
+    EXPECT_TRUE(expected.contains("seed-2/finetune.json"));
+    EXPECT_FALSE(expected.contains("seed-2/model.safetensors"));
+    EXPECT_EQ(expected.contains("adapter/adapter_model.safetensors"), how.lora_rank > 0);
+    EXPECT_FALSE(expected.contains("seed-2/adapter"));
+    // A process of its own is killed at its n-th change of a folder; another one goes on.
+    int deaths = 0;
+    for (int n = 0;; n += how.lora_rank > 0 ? 173 : 61, ++deaths) {
+      SCOPED_TRACE(n);
+      const std::string killed = folder_ / ef::concat("killed", how.lora_rank, "_", n);
+      if (!is_killed_at(n, [&] { (void)train(task, killed, how, 2); })) break;
+      (void)train(task, killed, how, 2);
+      std::map<std::string, std::string> found = contents_of(killed);
+      std::erase_if(found, [](const auto& file) { return file.first.ends_with(".tmp"); });
+      expect_same_files(found, expected);
+      std::filesystem::remove_all(killed);
+    }
+    EXPECT_GT(deaths, 3);
   }
-  EXPECT_GT(deaths, 5);
 }
 
 TEST_F(FineTuning, KeepsTheBestOfSeveralSeeds) {
@@ -438,6 +446,36 @@ TEST_F(FineTuning, FreezesTheEncoder) {
   EXPECT_GT(same, 10u);
 }
 
+/// What is saved is the model with its adapters, which stand beside it, and only query and value of
+/// the encoder have changed.
+TEST_F(FineTuning, TrainsAdapters) {
+  write_classes();
+  const auto task = classes();
+  ef::FineTuningOptions how = options(20);
+  how.lora_rank = 4;
+  how.lora_alpha = 64;
+  const ef::SeedsResult result = train(task, output_, how);
+  EXPECT_GE(result.saved.metrics[0], 0.9);
+  using Model = ef::RobertaForSequenceClassification<float>;
+  auto base = std::get<Model>(ef::model_for(task, model_, how.seed).model());
+  const auto adapters = ef::Lora<float, Model>::from_pretrained(base, output_ + "/adapter");
+  EXPECT_EQ(adapters.options().task_type, "SEQ_CLS");
+  EXPECT_EQ(adapters.options().modules_to_save, std::vector<std::string>{"classifier"});
+  const Model merged = adapters.merged();
+  const Model saved = Model::from_pretrained(output_);
+  const auto original = ef::named_parameters(base);
+  const auto sums = ef::named_parameters(merged);
+  const auto found = ef::named_parameters(saved);
+  ASSERT_EQ(sums.size(), found.size());
+  for (std::size_t i = 0; i < sums.size(); ++i) {
+    const std::string& name = sums[i].name;
+    EXPECT_EQ(sums[i].value().matrix(), found[i].value().matrix()) << name;
+    const bool adapted = name.ends_with("query.weight") || name.ends_with("value.weight");
+    if (!name.starts_with("roberta.")) continue;
+    EXPECT_EQ(found[i].value().matrix() == original[i].value().matrix(), !adapted) << name;
+  }
+}
+
 TEST_F(FineTuning, NamesFileAndLineOfWhatIsWrong) {
   write_classes();
   const std::string good = ef::read_file(files_.train);
@@ -491,6 +529,8 @@ TEST_F(FineTuning, RefusesOptionsOutOfRange) {
   refuse([](auto& how) { how.warmup = -1; }, {"warmup"});
   refuse([](auto& how) { how.layer_decay = 0; }, {"layer_decay"});
   refuse([](auto& how) { how.moving_average = 1; }, {"moving_average"});
+  refuse([](auto& how) { how.lora_rank = -1; }, {"lora_rank"});
+  refuse([](auto& how) { how.lora_rank = 2, how.freeze_encoder = true; }, {"freeze_encoder", "2"});
   refuse([](auto& how) { how.schedule = "triangle"; }, {"triangle", "linear"});
   refuse([](auto& how) { how.metric = "bleu"; }, {"bleu", "accuracy, f1, matthews_correlation"});
 }

@@ -1,6 +1,7 @@
 // Fine-tuning: a task's loss goes down epoch by epoch, the weights of the best epoch are kept, and
 // a training that was interrupted goes on with the very same numbers. Of the output folder,
 //   the model's and tokenizer's files and curves.svg are those of the best epoch so far;
+//   adapter/ has what was added to the weights, where adapters were trained, as PEFT loads it;
 //   checkpoint/ holds what a training needs to go on, until it is finished;
 //   finetune.json says, when it is finished, with which settings and reports.
 #pragma once
@@ -23,6 +24,7 @@
 #include "eigenformer/training/corpus.hpp"
 #include "eigenformer/training/curves.hpp"
 #include "eigenformer/training/ema.hpp"
+#include "eigenformer/training/lora.hpp"
 #include "eigenformer/training/tasks/task.hpp"
 #include "eigenformer/training/trainer.hpp"
 
@@ -48,6 +50,8 @@ struct FineTuningOptions {
   double clip = 0;                  ///< as TrainerOptions::clip
   double layer_decay = 1;           ///< as layerwise_rate
   bool freeze_encoder = false;      ///< the head alone is trained
+  Index lora_rank = 0;              ///< above 0: the head and adapters (lora.hpp) of that rank are
+  double lora_alpha = 16;           ///< as LoraOptions::lora_alpha
   double moving_average = 0;        ///< above 0: its weights are evaluated and saved
   Index patience = 0;    ///< stop after so many epochs without a better metric; 0: do not
   Index save_every = 0;  ///< updates after which to save, beside each epoch's end; 0: none
@@ -155,6 +159,59 @@ template <class Task>
       folder, wanted, {.initialize_missing_head = true, .replace_head = !same, .seed = seed});
 }
 
+/// Adapters for query and value of a model, whose head, and what else is fresh, is trained whole.
+/// `pretrained` is the folder that it came from.
+template <class Model>
+[[nodiscard]] LoraOptions adapters_for(const Model& model, const std::string& pretrained,
+                                       const FineTuningOptions& options) {
+  constexpr std::pair<std::string_view, const char*> tasks[] = {
+      {"ForSequenceClassification", "SEQ_CLS"},
+      {"ForTokenClassification", "TOKEN_CLS"},
+      {"ForQuestionAnswering", "QUESTION_ANS"}};
+  LoraOptions lora{.r = options.lora_rank,
+                   .lora_alpha = options.lora_alpha,
+                   .base_model_name_or_path = pretrained};
+  for (const auto& [suffix, type] : tasks) {
+    if (Model::suffix == suffix) lora.task_type = type;
+  }
+  const auto add_once = [](std::vector<std::string>& names, std::string_view name) {
+    if (std::find(names.begin(), names.end(), name) == names.end()) names.emplace_back(name);
+  };
+  const std::string encoder = concat(model.config().family().base, ".");
+  const std::vector<std::string>& fresh = model.load_report().missing;
+  for (const auto& named : named_parameters(model)) {
+    const std::string_view name = named.name;
+    if (name.ends_with(".q_lin.weight")) lora.target_modules = {"q_lin", "v_lin"};
+    if (!name.starts_with(encoder))
+      add_once(lora.modules_to_save, name.substr(0, name.find('.')));
+    else if (std::find(fresh.begin(), fresh.end(), name) != fresh.end())
+      add_once(lora.modules_to_save, name.substr(0, name.rfind('.')));
+  }
+  return lora;
+}
+
+/// What a training changes: a model, or adapters to it. It stays where it is.
+template <class Scalar, class Model>
+struct Trainee {
+  Model model;                              ///< what the task computes with
+  std::optional<Lora<Scalar, Model>> lora;  ///< none: the model itself is trained
+
+  /// Writes what changes, as part of an update of a folder.
+  void save_pretrained(const FolderUpdate& update) const {
+    if (lora)
+      lora->save_pretrained(update);
+    else
+      model.save_pretrained(update);
+  }
+  /// Visits what changes.
+  static void visit(auto& self, auto&& f) {
+    if (self.lora)
+      Lora<Scalar, Model>::visit(*self.lora, f);
+    else
+      Model::visit(self.model, f);
+  }
+};
+
 /// One training of a task into a folder. `Task` has what tasks/task.hpp says.
 template <class Task>
 class FineTuning {
@@ -202,7 +259,11 @@ class FineTuning {
   /// Which of the task's metrics is to be high.
   [[nodiscard]] std::size_t metric() const noexcept { return metric_; }
 
+  static constexpr const char* adapter_folder = "adapter";  ///< in the output folder
+
  private:
+  using ThisTrainee = Trainee<Scalar, Model>;
+  using ThisTrainer = Trainer<Scalar, ThisTrainee>;
   static constexpr const char* state_file = "finetune.json";
 
   void validate() {
@@ -216,6 +277,11 @@ class FineTuning {
     require(options_.layer_decay > 0, "layer_decay", options_.layer_decay, "above 0");
     require(options_.moving_average >= 0 && options_.moving_average < 1, "moving_average",
             options_.moving_average, "in [0, 1)");
+    require(options_.lora_rank >= 0, "lora_rank", options_.lora_rank, "0 or more");
+    check<ConfigError>(
+        options_.lora_rank == 0 || (!options_.freeze_encoder && options_.moving_average == 0),
+        "fine-tuning: adapters (lora_rank ", options_.lora_rank,
+        ") go neither with freeze_encoder nor with moving_average");
     (void)decay_from_name(options_.schedule);
     if (options_.metric.empty()) return;
     const auto found = std::find(metric_names_.begin(), metric_names_.end(), options_.metric);
@@ -238,6 +304,8 @@ class FineTuning {
                      {"clip", options_.clip},
                      {"layer_decay", options_.layer_decay},
                      {"freeze_encoder", options_.freeze_encoder},
+                     {"lora_rank", options_.lora_rank},
+                     {"lora_alpha", options_.lora_alpha},
                      {"moving_average", options_.moving_average},
                      {"patience", options_.patience},
                      {"seed", options_.seed},
@@ -292,8 +360,15 @@ class FineTuning {
     const Index texts = task_.texts().segments();
     const Index epoch_steps = (texts + options_.batch - 1) / options_.batch;
     const Index steps = options_.epochs * epoch_steps;
-    Model model = first_model(resumes);
-    Trainer<Scalar, Model> trainer(model, optimizer(model), trainer_options(steps));
+    ThisTrainee trainee{first_model(resumes), {}};
+    const Model& model = trainee.model;
+    if (options_.lora_rank > 0) {
+      using Adapters = Lora<Scalar, Model>;
+      const LoraOptions lora = adapters_for(model, pretrained_, options_);
+      trainee.lora = resumes ? Adapters::from_pretrained(trainee.model, checkpoint_)
+                             : Adapters(trainee.model, lora, options_.seed);
+    }
+    ThisTrainer trainer(trainee, optimizer(model), trainer_options(steps));
     std::optional<MovingAverage<Scalar, Model>> average;
     if (resumes) trainer.resume(checkpoint_);
     if (options_.moving_average > 0) {
@@ -306,13 +381,16 @@ class FineTuning {
       for (Index i = trainer.steps() % epoch_steps; i < epoch_steps; ++i) {
         const auto begin = static_cast<std::size_t>(i * options_.batch);
         const auto size = std::min(static_cast<std::size_t>(options_.batch), order.size() - begin);
-        update(cx, trainer, model, std::span(order).subspan(begin, size));
+        update(cx, trainer, trainee, std::span(order).subspan(begin, size));
         if (average) average->update(model, trainer.steps() - 1);
         if (options_.on_update) options_.on_update(trainer.steps(), steps);
         const bool due = options_.save_every > 0 && trainer.steps() % options_.save_every == 0;
         if (due && i + 1 < epoch_steps) save_checkpoint(trainer, average);
       }
-      end_epoch(cx, average ? average->model() : model, trainer.steps());
+      if (trainee.lora)
+        end_epoch(cx, trainee.lora->merged(), &*trainee.lora, trainer.steps());
+      else
+        end_epoch(cx, average ? average->model() : model, nullptr, trainer.steps());
       save_checkpoint(trainer, average);
       if (options_.on_epoch) options_.on_epoch(reports_.back());
     }
@@ -321,8 +399,9 @@ class FineTuning {
 
   /// The model to begin or go on with.
   [[nodiscard]] Model first_model(bool resumes) const {
-    Model model = resumes ? Model::from_pretrained(checkpoint_)
-                          : model_for(task_, pretrained_, options_.seed);
+    const bool whole = resumes && options_.lora_rank == 0;  // in the checkpoint
+    Model model =
+        whole ? Model::from_pretrained(checkpoint_) : model_for(task_, pretrained_, options_.seed);
     if (!resumes && options_.on_fresh_parameters) {
       options_.on_fresh_parameters(model.load_report().missing);
     }
@@ -356,7 +435,7 @@ class FineTuning {
   }
 
   /// One update by these texts, a part of them at a time.
-  void update(Context& cx, Trainer<Scalar, Model>& trainer, const Model& model,
+  void update(Context& cx, ThisTrainer& trainer, const ThisTrainee& trainee,
               std::span<const Index> texts) {
     std::vector<std::span<const Index>> parts;
     for (std::size_t begin = 0, end = 0; begin < texts.size(); begin = end) {
@@ -369,19 +448,21 @@ class FineTuning {
     }
     const UpdateReport report =
         trainer.step(cx, static_cast<Index>(parts.size()), [&](Context& part_cx, Index part) {
-          return task_.loss(part_cx, model, parts[static_cast<std::size_t>(part)]);
+          if (trainee.lora) trainee.lora->adapt(part_cx);
+          return task_.loss(part_cx, trainee.model, parts[static_cast<std::size_t>(part)]);
         });
     epoch_loss_ += report.loss * static_cast<double>(texts.size());
   }
 
-  /// Evaluates, and saves what is better than before.
-  void end_epoch(Context& cx, const Model& model, Index step) {
+  /// Evaluates, and saves what is better than before; `adapters` to the model beside it, or none.
+  void end_epoch(Context& cx, const Model& model, const Lora<Scalar, Model>* adapters, Index step) {
     const double train_loss =
         std::exchange(epoch_loss_, 0) / static_cast<double>(task_.texts().segments());
     reports_.push_back({options_.seed, static_cast<Index>(reports_.size()) + 1, step, train_loss,
                         task_.evaluate(cx, model)});
     FolderUpdate update(output_);
     if (best_.improves(reports_.back().dev.metrics[metric_])) {
+      if (adapters != nullptr) adapters->save_pretrained(join_path(output_, adapter_folder));
       model.save_pretrained(update);
       save_tokenizer(update.path());
     }
@@ -398,7 +479,7 @@ class FineTuning {
     }
   }
 
-  void save_checkpoint(const Trainer<Scalar, Model>& trainer,
+  void save_checkpoint(const ThisTrainer& trainer,
                        const std::optional<MovingAverage<Scalar, Model>>& average) const {
     FolderUpdate update(checkpoint_);
     trainer.save(update);

@@ -26,19 +26,27 @@ struct SeedsResult {
 
 namespace detail {
 
-/// Copies the best model to `output`, and removes those of all seeds; their reports stay.
+/// Copies the best model, and its adapters in the folder of that name, to `output`, and removes
+/// those of all seeds; their reports stay.
 inline void keep_best(const std::string& best, const std::string& output,
-                      const std::vector<std::string>& folders) {
+                      const std::vector<std::string>& folders, const std::string& adapters) {
   constexpr std::string_view reports = "finetune.json", curves = "curves.svg";
-  if (exists(join_path(best, "model.safetensors"))) {
-    FolderUpdate update(output);
-    for (const std::string& name : entries_of(best)) {
+  const auto copy = [&](const std::string& from, const std::string& to) {
+    FolderUpdate update(to);
+    for (const std::string& name : entries_of(from)) {
       if (name.starts_with(reports)) continue;  // also what a killed process left of it
-      write_file(join_path(update.path(), name), read_file(join_path(best, name)));
+      if (name == adapters) continue;
+      write_file(join_path(update.path(), name), read_file(join_path(from, name)));
     }
     update.commit();
+  };
+  if (exists(join_path(best, "model.safetensors"))) {
+    const std::string beside = join_path(best, adapters);
+    if (exists(beside)) copy(beside, join_path(output, adapters));
+    copy(best, output);
   }
   for (const std::string& folder : folders) {
+    remove_folder(join_path(folder, adapters));
     for (const std::string& name : entries_of(folder)) {
       if (name != reports && name != curves) ::unlink(join_path(folder, name).c_str());
     }
@@ -73,7 +81,9 @@ template <class Task>
     values.push_back(training.run(cx).dev.metrics[result.metric]);
     if (best.improves(values.back())) result.seed = options.seed;
   }
-  if (seeds > 1) detail::keep_best(folder_of(result.seed), output, folders);
+  if (seeds > 1) {
+    detail::keep_best(folder_of(result.seed), output, folders, FineTuning<Task>::adapter_folder);
+  }
   result.saved = task.evaluate(cx, Task::Model::from_pretrained(output));
   const auto count = static_cast<double>(seeds);
   result.mean = std::accumulate(values.begin(), values.end(), 0.0) / count;

@@ -186,7 +186,7 @@ class ColumnFinder {
     while (!tabs && columns.back().empty()) columns.pop_back();
     check<FormatError>(columns.size() >= 2 && !columns.front().empty() && !columns.back().empty(),
                        path, " line ", number, ": '", detail::Printable{line},
-                       "' is not a word with its tag, a tab or space between them");
+                       "' is not CoNLL's word with its tag, a tab or space between them");
     if (!std::exchange(inside, true)) sentences.emplace_back().line = number;
     sentences.back().words.push_back(std::move(columns.front()));
     sentences.back().tags.push_back(std::move(columns.back()));
