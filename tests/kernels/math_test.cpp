@@ -50,6 +50,7 @@ constexpr std::array functions{
     Function{"gelu_tanh", &Kernels::gelu_tanh, gelu_tanh, 4},
     Function{"silu", &Kernels::silu, [](double x) { return weighted(x, sigmoid(x)); }, 3},
     Function{"gelu_approx", &Kernels::gelu_approx, gelu, 0, 2e-5, 0x1p-10},
+    Function{"gelu_tanh_approx", &Kernels::gelu_tanh_approx, gelu_tanh, 0, 2e-5, 0x1p-10},
 };
 
 /// |found - exact| as a part of what is allowed; overflow counts as 2^128.
@@ -152,7 +153,8 @@ INSTANTIATE_TEST_SUITE_P(All, EveryFunction, testing::ValuesIn(functions),
 TEST(Functions, KeepSignsOfZeroAndWholeValues) {
   for (const Isa isa : every_isa()) {
     const Kernels& k = ef::kernels::kernels_of(isa);
-    for (const auto kernel : {k.erf, k.tanh, k.gelu, k.gelu_tanh, k.silu, k.gelu_approx}) {
+    for (const auto kernel :
+         {k.erf, k.tanh, k.gelu, k.gelu_tanh, k.silu, k.gelu_approx, k.gelu_tanh_approx}) {
       float zeros[]{0.0f, -0.0f};
       kernel(zeros, zeros, 2);
       EXPECT_TRUE(zeros[0] == 0 && !std::signbit(zeros[0]));
@@ -168,7 +170,7 @@ TEST(Functions, KeepSignsOfZeroAndWholeValues) {
       EXPECT_EQ(far[0], -1.0f);
       EXPECT_EQ(far[1], 1.0f);
     }
-    for (const auto kernel : {k.gelu, k.gelu_tanh, k.silu, k.gelu_approx}) {
+    for (const auto kernel : {k.gelu, k.gelu_tanh, k.silu, k.gelu_approx, k.gelu_tanh_approx}) {
       float far[]{-1e30f, 1e30f};
       kernel(far, far, 2);
       EXPECT_EQ(far[0], 0.0f);

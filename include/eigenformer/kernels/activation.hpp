@@ -105,13 +105,16 @@ void activate(Activation activation, const Scalar* x, Scalar* y, Index n) noexce
   });
 }
 
-/// y = gelu(x) within 2e-5, and to the digits of bfloat16 where it is larger than 1e-3.
+/// The same, but either form of gelu within 2e-5, and to the digits of bfloat16 where it is larger
+/// than 1e-3.
 template <class Scalar>
-void approximate_gelu(const Scalar* x, Scalar* y, Index n) noexcept {
-  if constexpr (std::is_same_v<Scalar, float>)
-    active_kernels().gelu_approx(x, y, n);
-  else
-    activate(Activation::gelu, x, y, n);
+void activate_approximately(Activation activation, const Scalar* x, Scalar* y, Index n) noexcept {
+  if constexpr (std::is_same_v<Scalar, float>) {
+    const Kernels& kernels = active_kernels();
+    if (activation == Activation::gelu) return kernels.gelu_approx(x, y, n);
+    if (activation == Activation::gelu_tanh) return kernels.gelu_tanh_approx(x, y, n);
+  }
+  activate(activation, x, y, n);
 }
 
 /// dx = f'(x) dy for n numbers; dx may be dy.

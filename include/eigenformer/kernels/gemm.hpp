@@ -61,8 +61,8 @@ void finish_tile(const Epilogue<Scalar>& epilogue, MatrixView<Scalar> tile, Inde
     if (epilogue.pre_activation.data != nullptr) {
       std::copy_n(tile.row(i), tile.cols, epilogue.pre_activation.row(row + i) + column);
     }
-    if (epilogue.approximate && epilogue.activation == Activation::gelu)
-      approximate_gelu(tile.row(i), tile.row(i), tile.cols);
+    if (epilogue.approximate)
+      activate_approximately(epilogue.activation, tile.row(i), tile.row(i), tile.cols);
     else
       activate(epilogue.activation, tile.row(i), tile.row(i), tile.cols);
   }

@@ -138,6 +138,8 @@ struct Kernels {
   void (*gelu_backward)(const float* x, const float* dy, float* dx, Index n) noexcept;
   /// y = x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2
   void (*gelu_tanh)(const float* x, float* y, Index n) noexcept;
+  /// The same to the digits of bfloat16.
+  void (*gelu_tanh_approx)(const float* x, float* y, Index n) noexcept;
   /// y = x / (1 + exp(-x))
   void (*silu)(const float* x, float* y, Index n) noexcept;
   /// y = max(x, 0)

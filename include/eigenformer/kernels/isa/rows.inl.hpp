@@ -12,6 +12,7 @@ EIGENFORMER_MAP(tanh, tanh_of)
 EIGENFORMER_MAP(gelu, gelu_of)
 EIGENFORMER_MAP(gelu_approx, gelu_approx_of)
 EIGENFORMER_MAP(gelu_tanh, gelu_tanh_of)
+EIGENFORMER_MAP(gelu_tanh_approx, gelu_tanh_approx_of)
 EIGENFORMER_MAP(silu, silu_of)
 EIGENFORMER_MAP(relu, relu_of)
 #undef EIGENFORMER_MAP
