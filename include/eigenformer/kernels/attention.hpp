@@ -85,11 +85,19 @@ struct Attention {
     return count;
   }
 
-  /// Makes scores `[keys, queries from first_query]` the lowest number where the query does not see
-  /// the key.
+  /// How many keys, from the first on, matter to the first `queries` queries: those that none of
+  /// them sees, by their order alone, do not.
+  [[nodiscard]] Index keys_for(Index queries, const Part& part) const noexcept {
+    const Index later = part.key.rows - part.query.rows;
+    const bool all_see = key_mask.empty() && later >= 0;  // each query at least one key
+    return causal && all_see ? later + queries : part.key.rows;
+  }
+
+  /// Makes scores `[keys, queries from first_query]`, of the first keys, the lowest number where
+  /// the query does not see the key.
   void hide(MatrixView<Scalar> scores, Index first_query, const Part& part) const noexcept {
     if (!causal && key_mask.empty()) return;
-    for (Index j = 0; j < part.key.rows; ++j) {
+    for (Index j = 0; j < scores.rows; ++j) {
       const bool masked =
           !key_mask.empty() && key_mask[static_cast<std::size_t>(part.key_begin + j)] == 0;
       const Index first_to_see = j - part.key.rows + part.query.rows - first_query;
@@ -179,19 +187,20 @@ inline void attend(const Attention<float>& attention, const Attention<float>::Pa
   const bool too_few = kernels.attention_product.block > 1 && part.key.rows < fewest_keys;
   const bool reduced = attention.precision != Precision::full && !too_few;
   const Product& how = reduced ? kernels.attention_product : kernels.float_product;
-  const Index keys = part.key.rows;
+  const Index all_keys = part.key.rows;
   const Index steps = divided_up(part.key.cols, how.group);
-  const Index value_steps = divided_up(keys, how.group);
   const Index value_width = rounded_up(part.value.cols, column_unit);
   const Word* const key_words = pack_keys(how, part.key);
   const Word* const value_words = pack_values(how, part.value);
   Word* const query_words = scratch<Word, Scratch::queries>(query_block * steps);
   // The product reads a strip's rows beside the last queries too.
-  float* const scores = scratch<float, Scratch::scores>(keys * query_block + how.rows);
+  float* const scores = scratch<float, Scratch::scores>(all_keys * query_block + how.rows);
   float inverse_sums[query_block];
   for (Index begin = 0; begin < part.query.rows; begin += query_block) {
     const Index count = std::min(query_block, part.query.rows - begin);
     const Index width = rounded_up(count, column_unit);
+    const Index keys = attention.keys_for(begin + count, part);
+    const Index value_steps = divided_up(keys, how.group);
     const MatrixView<const float> query = part.query.middle_rows(begin, count);
     Strided{query.data, count, query.cols, query.stride, 1}.pack(how.group, 0, width, query_words);
     multiply_panel(how,
@@ -208,26 +217,31 @@ inline void attend(const Attention<float>& attention, const Attention<float>::Pa
     (how.group == 2 ? kernels.softmax_columns_in_pairs : kernels.softmax_columns)(
         scores, keys, count, width, attention.scale, probabilities, inverse_sums);
     for (Index i = 0; i < count && kept != nullptr; ++i) {
+      float* const row = kept + (begin + i) * all_keys;
+      std::fill(row + keys, row + all_keys, 0.0f);
       for (Index key = 0; key < keys; ++key) {
         Word word = 0;
         std::memcpy(&word, probabilities + key / how.group * width + i, sizeof(word));
         const Word bits = how.group == 1 ? word : key % 2 == 0 ? word << 16 : word & 0xffff0000;
-        kept[(begin + i) * keys + key] = std::bit_cast<float>(bits) * inverse_sums[i];
+        row[key] = std::bit_cast<float>(bits) * inverse_sums[i];
       }
     }
     const MatrixView<float> target = out.middle_rows(part.query_begin + begin, count)
                                          .columns(part.value_column, part.value.cols);
     if (how.block > 1) {
       float* const sums = scratch<float, Scratch::scaled_row>(target.cols * width);
-      multiply_panel(how,
-                     {.k = value_steps,
-                      .left = value_words,
-                      .right = probabilities,
-                      .c = sums,
-                      .stride = width,
-                      .rows = target.cols,
-                      .columns = width},
-                     width, nullptr, {}, 0);
+      const Index strip = strip_size(how, divided_up(all_keys, how.group));
+      for (Index row = 0; row < target.cols; row += how.rows) {
+        multiply_panel(how,
+                       {.k = value_steps,
+                        .left = value_words + row / how.rows * strip,
+                        .right = probabilities,
+                        .c = sums + row * width,
+                        .stride = width,
+                        .rows = std::min(how.rows, target.cols - row),
+                        .columns = width},
+                       width, nullptr, {}, 0);
+      }
       scale_and_transpose(sums, width, inverse_sums, target);
       continue;
     }
