@@ -50,7 +50,7 @@ struct FineTuningOptions {
   double clip = 0;                  ///< as TrainerOptions::clip
   double layer_decay = 1;           ///< as layerwise_rate
   bool freeze_encoder = false;      ///< the head alone is trained
-  Index lora_rank = 0;              ///< above 0: the head and adapters (lora.hpp) of that rank are
+  Index lora_rank = 0;              ///< above 0: adapters (lora.hpp) of that rank are, and the head
   double lora_alpha = 16;           ///< as LoraOptions::lora_alpha
   double moving_average = 0;        ///< above 0: its weights are evaluated and saved
   Index patience = 0;    ///< stop after so many epochs without a better metric; 0: do not
