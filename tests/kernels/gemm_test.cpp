@@ -209,6 +209,36 @@ TYPED_TEST(Gemm, LinearDoesNotDependOnTheThreads) {
   });
 }
 
+TEST(PackedLinear, ARowAloneIsTheSameAsAmongOthers) {
+  ef::ThreadPool threads(1);
+  for (const ef::Precision precision :
+       {ef::Precision::full, ef::Precision::bf16, ef::Precision::int8}) {
+    for (const Sizes& s : {Sizes{3, 1, 5}, {3, 100, 70}, {3, 700, 900}, {3, 1000, 40}}) {
+      const Strided<float> x(s.m, s.k, 1);
+      const Strided<float> w(s.n, s.k, 2);
+      const Strided<float> bias(1, s.n, 3);
+      std::vector<float> divisors(static_cast<std::size_t>(s.k), 0.5f);
+      const kernels::PackedWeight weight(
+          threads, precision, w.view(),
+          precision == ef::Precision::int8 ? divisors.data() : nullptr);
+      const kernels::Epilogue<float> epilogue{bias.data(), ef::Activation::gelu, {}};
+      Strided<float> together(s.m, s.n, 4);
+      kernels::packed_linear(threads, weight, x.view(), epilogue, together.view());
+      for (Index i = 0; i < s.m; ++i) {
+        ef::testing::expect_same_for_any_pool([&](ef::ThreadPool& pool) {
+          Strided<float> alone(1, s.n, 4);
+          kernels::packed_linear(pool, weight, x.view().middle_rows(i, 1), epilogue, alone.view());
+          for (Index j = 0; j < s.n; ++j) {
+            EXPECT_EQ(alone.view().row(0)[j], together.view().row(i)[j])
+                << ef::name_of(precision) << ' ' << s.n << ' ' << s.k << ' ' << j;
+          }
+          return alone;
+        });
+      }
+    }
+  }
+}
+
 TYPED_TEST(Gemm, ColumnSums) {
   using Scalar = TypeParam;
   ef::ThreadPool pool(2);

@@ -11,6 +11,7 @@
 #include <gtest/gtest.h>
 
 #include "eigenformer/base/rng.hpp"
+#include "eigenformer/kernels/gemm.hpp"
 #include "eigenformer/kernels/isa/kernels.hpp"
 #include "eigenformer/kernels/packing.hpp"
 
@@ -178,6 +179,91 @@ TEST_P(EveryIsa, TilesOfEverySize) {
                     << ef::name_of(precision) << ' ' << rows << ' ' << columns << ' ' << depth;
               }
             }
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST_P(EveryIsa, ARowAloneIsTheSameAsAmongOthers) {
+  ef::ThreadPool threads(1);
+  for (const auto precision : {ef::Precision::full, ef::Precision::bf16, ef::Precision::int8}) {
+    const kernels::Product& how = k().product(precision);
+    if (how.row == nullptr) continue;
+    for (const Index depth : {1, 7, 64, 97, 900, 2100}) {
+      // What is near 1, and what has subnormal products.
+      for (const double scale : {1.0, 1e-20}) {
+        const Index rows = 2;
+        const Index columns = how.row_panels * how.columns + how.columns / 2;
+        const auto x = random(rows * depth, 1, scale);
+        const auto w = random(columns * depth, 2, scale);
+        const auto bias = random(columns, 3, scale * scale);
+        const kernels::PackedWeight weight(threads, precision, {w.data(), columns, depth, depth});
+        const Index stride = (weight.steps() + 7) / 8 * 8;
+        const Index plane = how.rows * stride;
+        std::vector<kernels::Word> plain(static_cast<std::size_t>(how.planes * plane));
+        std::vector<kernels::Word> strip(
+            static_cast<std::size_t>(kernels::detail::strip_size(how, weight.steps())));
+        std::vector<float> numbers(4);
+        for (Index i = 0; i < rows; ++i) {
+          const float* row = x.data() + i * depth;
+          kernels::Word* to = plain.data() + i * stride;
+          if (precision == ef::Precision::full)
+            std::memcpy(to, row, sizeof(float) * std::size_t(depth));
+          if (precision == ef::Precision::bf16) k().left_bfloat16_row(row, depth, to, plane);
+          if (precision == ef::Precision::int8) {
+            k().left_byte_row(row, depth, to, plane, numbers.data() + i, numbers.data() + 2 + i);
+          }
+        }
+        kernels::detail::pack_strip(k(), how, plain.data(), stride, plane, rows, weight.steps(),
+                                    strip.data());
+        // Whole panels at once, fewer of them, and the narrower one.
+        for (const Index panels : {how.row_panels, Index{3}, Index{0}}) {
+          const Index first = panels == 0 ? how.row_panels : 0;
+          const Index width = weight.width(first);
+          const Index begin = first * how.columns;
+          for (Index there : {panels == 0 ? width - 1 : panels * how.columns, Index{1}}) {
+            const Index row_stride = columns + 16;
+            const auto before = random(rows * row_stride, 4);
+            auto c = before;
+            auto alone = before;
+            kernels::Tile tile{.k = weight.steps(),
+                               .left = strip.data(),
+                               .right = weight.words() + begin * weight.steps(),
+                               .c = c.data(),
+                               .stride = row_stride,
+                               .rows = rows,
+                               .bias = bias.data() + begin};
+            if (precision == ef::Precision::int8) {
+              tile.row_scale = numbers.data();
+              tile.row_offset = numbers.data() + 2;
+              tile.column_scale = weight.column_scale() + begin;
+              tile.column_sum = weight.column_sum() + begin;
+            }
+            kernels::Tile row = tile;
+            for (Index j = 0; j < there; j += how.columns) {
+              tile.columns = std::min(how.columns, there - j);
+              kernels::detail::multiply_panel(how, tile, width, nullptr, {}, 0);
+              tile.right += width * weight.steps();
+              tile.c += how.columns;
+              tile.bias += how.columns;
+              if (tile.column_scale != nullptr) {
+                tile.column_scale += how.columns;
+                tile.column_sum += how.columns;
+              }
+            }
+            row.rows = 1;
+            row.columns = there;
+            for (Index i = 0; i < rows; ++i) {
+              row.left = plain.data() + i * stride;
+              row.c = alone.data() + i * row_stride;
+              kernels::detail::multiply_row(how, row, width, {}, 0);
+              if (row.row_scale != nullptr) ++row.row_scale, ++row.row_offset;
+            }
+            EXPECT_EQ(std::memcmp(c.data(), alone.data(), c.size() * sizeof(float)), 0)
+                << ef::name_of(precision) << ' ' << depth << ' ' << scale << ' ' << there;
+            EXPECT_NE(std::memcmp(c.data(), before.data(), c.size() * sizeof(float)), 0);
           }
         }
       }

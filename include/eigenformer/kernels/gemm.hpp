@@ -104,14 +104,19 @@ inline constexpr Index longest_piece = 1024;
 /// with the root of its length.
 inline constexpr Index longest_sum = 384;
 
+/// How many steps are summed up at a time.
+[[nodiscard]] inline Index piece_of(const Product& how, Index steps) noexcept {
+  const Index longest = how.group == 4 ? steps : how.group == 1 ? longest_sum : longest_piece;
+  return std::max<Index>(longest, 1);
+}
+
 /// c = left panel (+ bias), or c += left panel with `tile.accumulate`, for one panel of `width`
 /// columns. `tile` says where everything begins; `next` is the panel that comes after, or null.
 inline void multiply_panel(const Product& how, const Tile& tile, Index width, const Word* next,
                            const Epilogue<float>& epilogue, Index first_column) {
   const Index strips = divided_up(tile.rows, how.rows);
   const bool bytes = how.group == 4;  // whose sums are not kept in c
-  const Index longest = bytes ? tile.k : how.group == 1 ? longest_sum : longest_piece;
-  const Index piece = std::max<Index>(longest, 1);
+  const Index piece = piece_of(how, tile.k);
   Tile t = tile;
   t.left_step = how.rows * how.planes;
   t.right_step = width;
@@ -149,6 +154,23 @@ inline void multiply_panel(const Product& how, const Tile& tile, Index width, co
       }
     }
   }
+}
+
+/// The same for a row alone and as many panels as it takes at once.
+inline void multiply_row(const Product& how, const Tile& tile, Index width,
+                         const Epilogue<float>& epilogue, Index first_column) {
+  const Index piece = piece_of(how, tile.k);
+  Tile t = tile;
+  t.right_step = width;
+  t.panel_step = width * tile.k;
+  for (Index begin = 0; begin == 0 || begin < tile.k; begin += piece) {
+    t.k = std::min(piece, tile.k - begin);
+    t.left = tile.left + begin;
+    t.right = tile.right + begin * width;
+    t.accumulate = begin > 0;
+    how.row(t);
+  }
+  finish_tile(epilogue, {tile.c, 1, tile.columns, tile.stride}, 0, first_column);
 }
 
 /// The epilogue of the rows from `row` on.
@@ -270,29 +292,43 @@ void linear(ThreadPool& pool, MatrixView<const Scalar> x, MatrixView<const Scala
 inline void packed_linear(ThreadPool& pool, const PackedWeight& weight, MatrixView<const float> x,
                           Epilogue<float> epilogue, MatrixView<float> y) {
   epilogue.approximate = weight.precision() != Precision::full;
-  const detail::PackedRows rows = detail::pack_left(&pool, weight, x);
+  const Product& how = active_kernels().product(weight.precision());
+  const bool alone = y.rows == 1 && how.row != nullptr;
+  const detail::PackedRows rows =
+      alone ? detail::pack_row(weight, x.data) : detail::pack_left(&pool, weight, x);
   const Index panels = weight.panels();
+  const Index grain = alone ? std::clamp<Index>(panels / pool.threads(), 1, how.row_panels)
+                            : detail::divided_up(panels, 16);
   const bool bytes = weight.precision() == Precision::int8;
-  parallel_for(pool, panels, detail::divided_up(panels, 16), [&](Index begin, Index end) {
-    for (Index panel = begin; panel < end; ++panel) {
+  parallel_for(pool, panels, grain, [&](Index begin, Index end) {
+    const auto tile_at = [&](Index panel, Index count) {
       const Index column = panel * detail::panel_columns;
-      const Word* const words = weight.words() + column * weight.steps();
+      return Tile{.k = weight.steps(),
+                  .left = rows.words,
+                  .right = weight.words() + column * weight.steps(),
+                  .c = y.data + column,
+                  .stride = y.stride,
+                  .rows = y.rows,
+                  .columns = std::min(count * detail::panel_columns, y.cols - column),
+                  .bias = epilogue.bias == nullptr ? nullptr : epilogue.bias + column,
+                  .row_scale = rows.scale,
+                  .row_offset = rows.offset,
+                  .column_scale = bytes ? weight.column_scale() + column : nullptr,
+                  .column_sum = bytes ? weight.column_sum() + column : nullptr};
+    };
+    for (Index panel = begin, count = 1; panel < end; panel += count) {
       const Index width = weight.width(panel);
-      detail::multiply_panel(active_kernels().product(weight.precision()),
-                             {.k = weight.steps(),
-                              .left = rows.words,
-                              .right = words,
-                              .c = y.data + column,
-                              .stride = y.stride,
-                              .rows = y.rows,
-                              .columns = std::min(detail::panel_columns, y.cols - column),
-                              .bias = epilogue.bias == nullptr ? nullptr : epilogue.bias + column,
-                              .row_scale = rows.scale,
-                              .row_offset = rows.offset,
-                              .column_scale = bytes ? weight.column_scale() + column : nullptr,
-                              .column_sum = bytes ? weight.column_sum() + column : nullptr},
-                             width, panel + 1 < panels ? words + width * weight.steps() : nullptr,
-                             epilogue, column);
+      const Index column = panel * detail::panel_columns;
+      if (alone) {
+        const bool narrow_last = weight.width(end - 1) < width;
+        count = std::min(how.row_panels, end - panel - (narrow_last ? 1 : 0));
+        detail::multiply_row(how, tile_at(panel, count), width, epilogue, column);
+      } else {
+        const Tile tile = tile_at(panel, 1);
+        const Word* const next = tile.right + width * weight.steps();
+        detail::multiply_panel(how, tile, width, panel + 1 < panels ? next : nullptr, epilogue,
+                               column);
+      }
     }
   });
 }

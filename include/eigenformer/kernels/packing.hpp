@@ -339,6 +339,28 @@ void on_ranges(ThreadPool* pool, Index n, Index grain, Function&& f) {
   return {words};
 }
 
+/// A row `[in]` that `weight` multiplies, divided by what it asks for.
+[[nodiscard]] inline const float* divided_row(const PackedWeight& weight, const float* x) {
+  const float* const multiplier = weight.input_multiplier();
+  if (multiplier == nullptr) return x;
+  float* const scaled = scratch<float, Scratch::scaled_row>(weight.in());
+  active_kernels().multiply(x, multiplier, scaled, weight.in());
+  return scaled;
+}
+
+/// A row `[in]` as Product::row takes it.
+[[nodiscard]] inline PackedRows pack_row(const PackedWeight& weight, const float* x) {
+  if (weight.precision() == Precision::full) return {words_of(x)};
+  Word* const words = scratch<Word, Scratch::left>(rounded_up(weight.steps(), 8));
+  if (weight.precision() == Precision::bf16) {
+    active_kernels().left_bfloat16_row(x, weight.in(), words, 0);
+    return {words};
+  }
+  float* const scale = scratch<float, Scratch::row_scale>(2);
+  active_kernels().left_byte_row(divided_row(weight, x), weight.in(), words, 0, scale, scale + 1);
+  return {words, scale, scale + 1};
+}
+
 /// Rows x `[m, k]` as the left operand of a product with `weight`.
 [[nodiscard]] inline PackedRows pack_left(ThreadPool* pool, const PackedWeight& weight,
                                           MatrixView<const float> x) {
@@ -356,18 +378,12 @@ void on_ranges(ThreadPool* pool, Index n, Index grain, Function&& f) {
     const Index stride = rounded_up(weight.steps(), 8);
     const Index plane = how.rows * stride;
     Word* const converted = scratch<Word, Scratch::rows>(how.planes * plane);
-    float* const scaled = scratch<float, Scratch::scaled_row>(x.cols);
     for (Index strip = begin; strip < end; ++strip) {
       const Index first = strip * how.rows;
       const Index rows = std::min(how.rows, x.rows - first);
       for (Index i = 0; i < rows; ++i) {
-        const float* row = x.row(first + i);
-        if (const float* multiplier = weight.input_multiplier(); multiplier != nullptr) {
-          kernels.multiply(row, multiplier, scaled, x.cols);
-          row = scaled;
-        }
-        kernels.left_byte_row(row, x.cols, converted + i * stride, plane, scale + first + i,
-                              offset + first + i);
+        kernels.left_byte_row(divided_row(weight, x.row(first + i)), x.cols, converted + i * stride,
+                              plane, scale + first + i, offset + first + i);
       }
       pack_strip(kernels, how, converted, stride, plane, rows, weight.steps(),
                  words + strip * size);

@@ -172,8 +172,61 @@ inline void multiply_tile(const Tile& t) noexcept {
   return multiply_columns<bytes, 1>(t);
 }
 
+/// Two bfloat16 in a word, summed up as the matrix unit does: the even ones and the odd ones.
+struct Halves {
+  struct Sum {
+    Vector even, odd;
+  };
+  [[gnu::always_inline]] static Sum halves_of(Integers words) noexcept {
+    return {(Vector)(words << 16), (Vector)(words & static_cast<std::int32_t>(0xffff0000))};
+  }
+  [[gnu::always_inline]] static Sum left(const Word* a, Index, int) noexcept {
+    return halves_of(Integers{} + static_cast<std::int32_t>(*a));
+  }
+  [[gnu::always_inline]] static Sum right(const Word* b) noexcept {
+    return halves_of(load_words(b));
+  }
+  // Rounded once, however the compiler is told to round.
+  [[gnu::always_inline]] static void add_product(Sum& sum, const Sum& left,
+                                                 const Sum& right) noexcept {
+    asm("vfmadd231ps %2, %1, %0" : "+v"(sum.even) : "v"(left.even), "v"(right.even));
+    asm("vfmadd231ps %2, %1, %0" : "+v"(sum.odd) : "v"(left.odd), "v"(right.odd));
+  }
+};
+[[gnu::always_inline]] inline Vector finished(const Tile&, Index, const Halves::Sum& sum) noexcept {
+  return sum.even + sum.odd;
+}
+
+inline constexpr int panels_of_halves = 4;
+
+/// A row of bfloat16 by vectors, block by block: the same sums as the matrix unit's, but memory
+/// comes in more streams.
+inline void multiply_row_of_halves(const Tile& t) noexcept {
+  unsigned state = 0;
+  asm volatile("stmxcsr %0" : "=m"(state) : : "memory");
+  const unsigned no_subnormals = state | 0x8040;  // the unit reads and writes them as 0
+  asm volatile("ldmxcsr %0" : : "m"(no_subnormals) : "memory");
+  Tile block = t;
+  for (Index p = 0; p < t.k; p += side) {
+    block.k = t.k - p < side ? t.k - p : side;
+    multiply_row<Halves, panels_of_halves>(block);
+    block.left += side;
+    block.right += side * t.right_step;
+    block.accumulate = true;
+  }
+  asm volatile("ldmxcsr %0" : : "m"(state) : "memory");
+}
+
+/// Sums of bytes are exact: a row of them is what vectors make it.
 template <bool bytes>
-inline constexpr Product product{strip_rows, most_columns* side,  bytes ? 4 : 2, 1,
-                                 side,       multiply_tile<bytes>};
+inline constexpr Product product{
+    strip_rows,
+    most_columns* side,
+    bytes ? 4 : 2,
+    1,
+    side,
+    multiply_tile<bytes>,
+    bytes ? multiply_row<ByteWords, row_panels> : multiply_row_of_halves,
+    bytes ? row_panels : panels_of_halves};
 
 }  // namespace amx

@@ -34,6 +34,7 @@ struct Tile {
   Index stride = 0;             ///< floats from one row of c to the next
   Index rows = 0;               ///< at most those of the Product
   Index columns = 0;            ///< at most those of the Product
+  Index panel_step = 0;         ///< words from one panel to the next; for a row alone
   bool accumulate = false;      ///< c += instead of c =, without bias; not for bytes
   const float* bias = nullptr;  ///< `[columns]`, or null
   const Word* next = nullptr;   ///< memory that later tiles read, as `next_streams` parts,
@@ -53,6 +54,10 @@ struct Product {
   Index planes;   ///< words of the left operand for each of them
   Index block;    ///< words of a row of the left operand that follow each other
   void (*tile)(const Tile& tile) noexcept;  ///< computes one tile
+  /// The same for a row alone, whose words follow each other, and as many panels of `columns`, or
+  /// a narrower one; null where tiles are as good.
+  void (*row)(const Tile& tile) noexcept = nullptr;
+  Index row_panels = 0;  ///< that `row` takes at once
 };
 
 /// Random numbers for dropout: 32 bits for each position, mixed from it and a key. The mixing is

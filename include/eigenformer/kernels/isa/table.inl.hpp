@@ -9,16 +9,23 @@
 // clang-format on
 
 template <class Arithmetic>
-inline constexpr Product product_of{
-    tile_rows, Arithmetic::most_vectors* lanes, Arithmetic::group, Arithmetic::left_words,
-    1,         multiply_tile<Arithmetic>};
+[[nodiscard]] constexpr Product product_of() noexcept {
+  Product how{
+      tile_rows, Arithmetic::most_vectors * lanes, Arithmetic::group, Arithmetic::left_words,
+      1,         multiply_tile<Arithmetic>};
+#if EIGENFORMER_NATIVE_WORDS
+  how.row = multiply_row<Arithmetic, row_panels>;
+  how.row_panels = row_panels;
+#endif
+  return how;
+}
 
 inline constexpr Kernels table {
-  product_of<FloatWords>, product_of<BFloat16Words>, product_of<ByteWords>,
+  product_of<FloatWords>(), product_of<BFloat16Words>(), product_of<ByteWords>(),
 #if EIGENFORMER_NATIVE_WORDS
-      product_of<BFloat16Words>,
+      product_of<BFloat16Words>(),
 #else
-      product_of<FloatWords>,
+      product_of<FloatWords>(),
 #endif
       lanes, pack_words, bfloat16_row, pair_rows, signed_byte_row, left_bfloat16_row, left_byte_row,
       multiply, dropout, adam, exp, erf, tanh, gelu, gelu_approx, gelu_backward, gelu_tanh,

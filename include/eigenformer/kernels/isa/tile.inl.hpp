@@ -279,3 +279,63 @@ inline void multiply_tile(const Tile& t) noexcept {
   }
   return tile_of_size<Arithmetic, tile_rows, 1>(t);
 }
+
+#if EIGENFORMER_NATIVE_WORDS
+
+/// Columns from j on of a row, without bias.
+[[gnu::always_inline]] inline Vector finished(const Tile&, Index, Vector sum) noexcept {
+  return sum;
+}
+[[gnu::always_inline]] inline Vector finished(const Tile& t, Index j, Integers sum) noexcept {
+  return dequantized(t, 0, j, sum);
+}
+
+/// One row and `panels` panels, of which those beyond the columns repeat the first: so many streams
+/// of memory, each as long as a panel, which arrive faster than one after the other.
+template <class Arithmetic, int panels, int vectors>
+inline void row_of_size(const Tile& t) noexcept {
+  constexpr Index steps_ahead = 8;  // what slow arithmetic waits for
+  typename Arithmetic::Sum sums[panels][vectors] = {};
+  const Word* right[panels];
+  for (int i = 0; i < panels; ++i) {
+    right[i] = t.right + (i * vectors * lanes < t.columns ? i : 0) * t.panel_step;
+  }
+  for (Index p = 0, offset = 0; p < t.k; ++p, offset += t.right_step) {
+    const auto left = Arithmetic::left(t.left + p, 0, 0);
+    EIGENFORMER_UNROLL
+    for (int i = 0; i < panels; ++i) {
+      EIGENFORMER_UNROLL
+      for (int v = 0; v < vectors; ++v) {
+        const Word* const from = right[i] + offset + v * lanes;
+        __builtin_prefetch(from + steps_ahead * vectors * lanes);
+        Arithmetic::add_product(sums[i][v], left, Arithmetic::right(from));
+      }
+    }
+  }
+  const float* const from = t.accumulate ? t.c : t.bias;
+  EIGENFORMER_UNROLL
+  for (int i = 0; i < panels * vectors; ++i) {
+    const Index j = i * lanes;
+    if (j >= t.columns) return;
+    Vector result = finished(t, j, sums[i / vectors][i % vectors]);
+    if (from != nullptr) result += load_up_to(from + j, t.columns - j);
+    store_up_to(t.c + j, result, t.columns - j);
+  }
+}
+
+/// One row and `panels` whole panels, or one that is narrower.
+template <class Arithmetic, int panels>
+inline void multiply_row(const Tile& t) noexcept {
+  if (t.right_step == tile_vectors * lanes) return row_of_size<Arithmetic, panels, tile_vectors>(t);
+  for (Tile one = t; one.columns > 0; one.columns -= lanes) {
+    row_of_size<Arithmetic, 1, 1>(one);
+    one.right += lanes;
+    one.c += lanes;
+    if (t.bias != nullptr) one.bias += lanes;
+    if (t.column_scale != nullptr) one.column_scale += lanes, one.column_sum += lanes;
+  }
+}
+
+inline constexpr int row_panels = 8;
+
+#endif
