@@ -47,7 +47,7 @@ class KeyValueCache {
     const Index end = own.length + key_value.size(0);
     const Index room = own.key_value.defined() ? own.key_value.size(0) : 0;
     if (!own.key_value.defined() || end > room) {
-      Tensor<Scalar> larger(Shape{std::max({end, 2 * room, fewest}), key_value.cols()});
+      Tensor<Scalar> larger(Shape{std::max(end + end / 2, fewest), key_value.cols()});
       if (own.length > 0) {
         larger.rows(0, own.length).copy_from(std::as_const(own.key_value).rows(0, own.length));
       }
@@ -69,7 +69,7 @@ class KeyValueCache {
   }
 
  private:
-  static constexpr Index fewest = 32;  // tokens that there is room for; then twice as many
+  static constexpr Index fewest = 32;  // tokens that there is room for; then half as many more
 
   struct Text {
     Tensor<Scalar> key_value;  // [room, 2 * hidden]

@@ -133,26 +133,44 @@ inline void softmax_columns(const float* scores, Index keys, Index columns, Inde
   }
 }
 
-/// out[h, i] = x[h] row[i, h], of n numbers each that follow each other; rows are `stride` apart.
-/// Rows are read one after the other, which memory likes, and a later one is brought nearer.
-inline void dot_rows(const float* x, const float* rows, Index stride, Index n,
-                     MatrixView<float> out) noexcept {
-  for (Index i = 0; i < out.cols; ++i) {
-    const float* row = rows + i * stride;
-    const float* other = x;
-    const Index later = i + 2 < out.cols ? 2 * stride : 0;
-    for (Index h = 0; h < out.rows; ++h, row += n, other += n) {
-      Vector sums{};
-      Index j = 0;
-      for (; j + lanes <= n; j += lanes) {
-        __builtin_prefetch(row + j + later);
-        sums += load(other + j) * load(row + j);
+/// Rows that are read at once, head by head, while the next ones come nearer.
+inline constexpr Index rows_at_once = 8;
+
+/// out[h, i] = x[h] row[i, h] for `count` rows, of n numbers each that follow each other; rows are
+/// `stride` apart. What lies `later` behind them is brought nearer.
+template <Index count>
+[[gnu::always_inline]] inline void dot_block(const float* x, const float* rows, Index stride,
+                                             Index n, Index later, MatrixView<float> out) noexcept {
+  for (Index h = 0; h < out.rows; ++h, rows += n, x += n) {
+    Vector sums[count] = {};
+    Index j = 0;
+    for (; j + lanes <= n; j += lanes) {
+      const Vector own = load(x + j);
+      EIGENFORMER_UNROLL
+      for (Index i = 0; i < count; ++i) {
+        const float* const from = rows + i * stride + j;
+        __builtin_prefetch(from + later);
+        sums[i] += own * load(from);
       }
-      float sum = sum_of(sums);
-      for (; j < n; ++j) sum += other[j] * row[j];
+    }
+    for (Index i = 0; i < count; ++i) {
+      float sum = sum_of(sums[i]);
+      for (Index rest = j; rest < n; ++rest) sum += x[rest] * rows[i * stride + rest];
       out.row(h)[i] = sum;
     }
   }
+}
+
+/// out[h, i] = x[h] row[i, h], as above.
+inline void dot_rows(const float* x, const float* rows, Index stride, Index n,
+                     MatrixView<float> out) noexcept {
+  constexpr Index block = rows_at_once;
+  Index i = 0;
+  for (; i + block <= out.cols; i += block) {
+    const Index later = i + 2 * block <= out.cols ? block * stride : 0;
+    dot_block<block>(x, rows + i * stride, stride, n, later, out.columns(i, block));
+  }
+  for (; i < out.cols; ++i) dot_block<1>(x, rows + i * stride, stride, n, 0, out.columns(i, 1));
 }
 
 /// out += sum over i of weights[i] row[i], for `count` rows of `vectors` whole vectors. What lies

@@ -33,7 +33,10 @@ inline constexpr int tile_rows = EIGENFORMER_TILE_ROWS;
     __builtin_memcpy(to, &v, static_cast<std::size_t>(there) * sizeof(float));
 }
 [[gnu::always_inline]] inline float sum_of(Vector v) noexcept {
-  float sum = 0;
-  for (Index i = 0; i < lanes; ++i) sum += v[i];
-  return sum;
+  using Quad [[gnu::vector_size(16)]] = float;
+  Quad quads[lanes / 4];
+  __builtin_memcpy(quads, &v, sizeof(v));
+  Quad sum = quads[0];
+  for (Index i = 1; i < lanes / 4; ++i) sum += quads[i];
+  return (sum[0] + sum[2]) + (sum[1] + sum[3]);
 }
