@@ -102,6 +102,7 @@ TEST(Squad, RefusesByPlace) {
   const std::pair<const char*, const char*> refusals[] = {
       {"{", "invalid JSON"},
       {"[]", "must be an object, not array"},
+      {"sentence\tlabel\n", "; questions are read from JSON files as SQuAD's"},
       {R"({"version": "1.1"})", "has no 'data'"},
       {R"({"data": {}})", "'data' must be of type array, not object"},
       {R"({"data": [3]})", "squad.json data[0]: must be an object"},

@@ -41,7 +41,7 @@ struct SquadDataset {
   /// naming file and place.
   [[nodiscard]] static SquadDataset read(const std::string& path) {
     SquadDataset dataset;
-    const Json file = read_json(path);
+    const Json file = json_of(path);
     std::unordered_set<std::string_view> ids;
     for_each(file, "data", path, [&](const Json& article, const std::string& article_place) {
       for_each(article, "paragraphs", article_place,
@@ -60,6 +60,14 @@ struct SquadDataset {
   }
 
  private:
+  static Json json_of(const std::string& path) {
+    try {
+      return read_json(path);
+    } catch (const FormatError& problem) {
+      fail<FormatError>(problem.what(), "; questions are read from JSON files as SQuAD's");
+    }
+  }
+
   void add(const Json& qa, const std::string& place) {
     SquadQuestion question{
         text(qa, "id", place), text(qa, "question", place), contexts.size() - 1, {}, {}};
