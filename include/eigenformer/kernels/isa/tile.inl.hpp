@@ -297,7 +297,7 @@ inline void row_of_size(const Tile& t) noexcept {
   constexpr Index steps_ahead = 8;  // what slow arithmetic waits for
   typename Arithmetic::Sum sums[panels][vectors] = {};
   const Word* right[panels];
-  for (int i = 0; i < panels; ++i) {
+  for (Index i = 0; i < panels; ++i) {
     right[i] = t.right + (i * vectors * lanes < t.columns ? i : 0) * t.panel_step;
   }
   for (Index p = 0, offset = 0; p < t.k; ++p, offset += t.right_step) {
