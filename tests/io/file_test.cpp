@@ -203,6 +203,21 @@ TEST(MappedFile, WritesStayPrivate) {
   EXPECT_EQ(read_file(path), "hello");
 }
 
+TEST(MappedFile, ReadsPastTheMapping) {
+  const TemporaryFolder folder;
+  const std::string path = folder / "file";
+  write_file(path, "0123456789");
+  const auto file = MappedFile::open(path);
+  const_cast<std::byte*>(file->data())[4] = std::byte{'x'};  // in this process's memory alone
+  std::string read(3, ' ');
+  file->read(3, std::as_writable_bytes(std::span(read)));
+  EXPECT_EQ(read, "345");
+  file->read(10, {});
+  EXPECT_TRUE(
+      contains(message_of<IoError>([&] { file->read(8, std::as_writable_bytes(std::span(read))); }),
+               path + ": ends at byte 10, 1 bytes too early"));
+}
+
 TEST(MappedFile, OutlivesReplacementAndRemoval) {
   const TemporaryFolder folder;
   const std::string path = folder / "file";

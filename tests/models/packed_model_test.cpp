@@ -183,9 +183,8 @@ Index resident() {
   return pages * ::sysconf(_SC_PAGESIZE);
 }
 
-TEST(PackedModel, ASecondModelSharesTheMemory) {
-  const TemporaryFolder folder;
-  const std::string path = folder / "model.packed";
+/// A table of 39 MiB, and layers.
+RobertaConfig large_config() {
   RobertaConfig config;
   config.vocab_size = 20000;
   config.hidden_size = 512;
@@ -193,16 +192,47 @@ TEST(PackedModel, ASecondModelSharesTheMemory) {
   config.num_attention_heads = 8;
   config.intermediate_size = 2048;
   config.max_position_embeddings = 130;
+  return config;
+}
+
+/// 128 tokens from everywhere in that table.
+Batch spread_batch(TokenId first) {
+  Batch batch;
+  std::vector<TokenId> ids(128);
+  for (std::size_t t = 0; t < ids.size(); ++t) ids[t] = first + static_cast<TokenId>(131 * t);
+  batch.add(ids);
+  return batch;
+}
+
+TEST(PackedModel, RowsOfTablesLeaveTheirPagesOutOfMemory) {
+  const TemporaryFolder folder;
+  const std::string path = folder / "model.packed";
+  const Encoder trained(large_config());
+  trained.save_pretrained(folder / "model");
+  Encoder::from_pretrained(folder / "model", {.pack = true}).save_packed(path);
+  Context cx(2);
+  for (const std::string& from : {folder / "model", path}) {
+    const Encoder model = Encoder::from_pretrained(from, {.pack = true});
+    (void)model(cx, spread_batch(2));
+    const Batch other = spread_batch(60);
+    const Index before = resident();
+    const Tensor<float> found = model(cx, other);
+    EXPECT_LT(resident() - before, Index{2} << 20) << from;
+    EXPECT_TRUE(same_bits(found, trained(cx, other)));
+  }
+}
+
+TEST(PackedModel, ASecondModelSharesTheMemory) {
+  const TemporaryFolder folder;
+  const std::string path = folder / "model.packed";
+  const RobertaConfig config = large_config();
   Context cx(2);
   {
     MaskedLm model(config);
     model.pack(cx.threads(), Precision::full);
     model.save_packed(path);
   }
-  Batch batch;
-  std::vector<TokenId> ids(128);
-  for (std::size_t t = 0; t < ids.size(); ++t) ids[t] = static_cast<TokenId>(2 + 131 * t);
-  batch.add(ids);
+  const Batch batch = spread_batch(2);
   const auto addresses = [](const MaskedLm& model) {
     std::vector<const void*> all;
     for (const auto& named : named_parameters(model)) {

@@ -21,6 +21,7 @@
 #include <span>
 #include <string>
 #include <tuple>
+#include <utility>
 
 #include "eigenformer/base/error.hpp"
 
@@ -54,7 +55,10 @@ class MappedFile {
   MappedFile(const MappedFile&) = delete;
   MappedFile& operator=(const MappedFile&) = delete;
   /// Unmaps the file.
-  ~MappedFile() { ::munmap(data_, size_); }
+  ~MappedFile() {
+    ::munmap(data_, size_);
+    ::close(descriptor_);
+  }
 
   /// The path that was opened.
   [[nodiscard]] const std::string& path() const noexcept { return path_; }
@@ -64,6 +68,20 @@ class MappedFile {
   /// unless they are shared.
   [[nodiscard]] const std::byte* data() const noexcept {
     return static_cast<const std::byte*>(data_);
+  }
+  /// Reads bytes from `offset` on from the file itself, which leaves its pages out of this
+  /// process's memory. Throws IoError where there are not as many.
+  void read(std::size_t offset, std::span<std::byte> out) const {
+    while (!out.empty()) {
+      const ssize_t count =
+          ::pread(descriptor_, out.data(), out.size(), static_cast<off_t>(offset));
+      if (count < 0 && errno == EINTR) continue;
+      check<IoError>(count >= 0, path_, ": cannot be read: ", std::strerror(errno));
+      check<IoError>(count > 0, path_, ": ends at byte ", offset, ", ", out.size(),
+                     " bytes too early: was it cut off since it was opened?");
+      offset += static_cast<std::size_t>(count);
+      out = out.subspan(static_cast<std::size_t>(count));
+    }
   }
   /// Takes the pages out of this process's memory; they come back from the file when they are read.
   /// Numbers that were written to them are lost.
@@ -99,7 +117,9 @@ class MappedFile {
     }
     Opened(const Opened&) = delete;
     Opened& operator=(const Opened&) = delete;
-    ~Opened() { ::close(descriptor); }
+    ~Opened() {
+      if (descriptor >= 0) ::close(descriptor);
+    }
 
     [[nodiscard]] Identity identity() const {
       return {status.st_dev, status.st_ino, status.st_size, status.st_mtim.tv_sec,
@@ -107,7 +127,7 @@ class MappedFile {
     }
 
     const std::string& path;
-    int descriptor;
+    mutable int descriptor;  // -1: a mapping has it
     struct stat status {};
   };
 
@@ -116,11 +136,13 @@ class MappedFile {
     // MAP_NORESERVE: the pages are rarely written, so the kernel need not set memory aside.
     data_ = ::mmap(nullptr, size_, protection, MAP_PRIVATE | MAP_NORESERVE, file.descriptor, 0);
     check<IoError>(data_ != MAP_FAILED, path_, ": cannot be mapped: ", std::strerror(errno));
+    descriptor_ = std::exchange(file.descriptor, -1);
   }
 
   std::string path_;
   std::size_t size_;
   void* data_ = nullptr;
+  int descriptor_ = -1;
 };
 
 }  // namespace eigenformer

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <functional>
 #include <span>
 
 #include "eigenformer/base/batch.hpp"
@@ -9,6 +10,19 @@
 #include "eigenformer/threading/thread_pool.hpp"
 
 namespace eigenformer::kernels {
+
+/// Reads one row of a matrix, `[columns]`, from where it is kept.
+template <class Scalar>
+using RowReader = std::function<void(Index row, Scalar* out)>;
+
+/// out[i] = the row ids[i] that `reader` reads.
+template <class Scalar>
+void read_rows(ThreadPool& pool, const RowReader<Scalar>& reader, std::span<const TokenId> ids,
+               MatrixView<Scalar> out) {
+  parallel_for(pool, out.rows, 64, [&](Index begin, Index end) {
+    for (Index i = begin; i < end; ++i) reader(ids[static_cast<std::size_t>(i)], out.row(i));
+  });
+}
 
 /// out[i] = table[ids[i]], or out[i] += table[ids[i]] with `accumulate`. Ids are in range.
 template <class Scalar>

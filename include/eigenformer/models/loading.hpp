@@ -39,6 +39,11 @@ struct LoadOptions {
   bool pack = false;
   /// Keep a pooler that the checkpoint holds, where the head does not read it.
   bool keep_pooler = false;
+
+  /// Whether weights are packed.
+  [[nodiscard]] bool packs() const noexcept {
+    return pack || precision.value_or(Precision::full) != Precision::full;
+  }
 };
 
 /// What a checkpoint and a model did not have in common; loading threw for anything harmful.
@@ -132,10 +137,31 @@ class CheckpointKeys {
 
 namespace detail {
 
-/// Reads one tensor into a parameter or some of its rows; maps it where it lies if possible.
+/// Takes the matrix or vector at `data` in a mapped file, not to be written. Rows of a matrix are
+/// read from the file, since each that is touched in the mapping brings many pages along, which
+/// stay.
+template <class Scalar>
+void borrow_from(std::shared_ptr<const MappedFile> file, const Scalar* data,
+                 Parameter<Scalar>& parameter) {
+  const Shape& shape = parameter.shape();
+  kernels::RowReader<Scalar> reader;
+  if (shape.rank() == 2) {
+    const auto size = static_cast<std::size_t>(shape[1]);
+    const auto begin =
+        static_cast<std::size_t>(reinterpret_cast<const std::byte*>(data) - file->data());
+    reader = [file, begin, size](Index row, Scalar* out) {
+      file->read(begin + static_cast<std::size_t>(row) * size * sizeof(Scalar),
+                 std::as_writable_bytes(std::span(out, size)));
+    };
+  }
+  parameter.borrow(Tensor<Scalar>::foreign(data, shape, std::move(file)), std::move(reader));
+}
+
+/// Reads one tensor into a parameter or some of its rows; maps it where it lies if possible. What
+/// is to be packed stays as it is.
 template <class P>
-void load_one(const Checkpoint& checkpoint, const std::string& key,
-              const NamedParameter<P>& named) {
+void load_one(const Checkpoint& checkpoint, const std::string& key, const NamedParameter<P>& named,
+              bool packs) {
   using Scalar = typename std::remove_cvref_t<decltype(named.parameter.value())>::Matrix::Scalar;
   const TensorInfo& info = checkpoint.info(key);
   const bool real = info.dtype == DType::f32 || info.dtype == DType::f64 ||
@@ -150,6 +176,7 @@ void load_one(const Checkpoint& checkpoint, const std::string& key,
   }
   if (named.whole()) {
     if (const Scalar* view = checkpoint.view<Scalar>(key)) {
+      if (packs) return borrow_from(checkpoint.mapping(key), view, named.parameter);
       named.parameter.assign(Tensor<Scalar>::foreign(view, named.shape(), checkpoint.mapping(key)));
       return;
     }
@@ -261,7 +288,7 @@ LoadReport load_parameters(const NamedParameters<P>& parameters, const Checkpoin
     if (named.tied) continue;
     const std::string* key = keys.find(named.name);
     if (key != nullptr)
-      detail::load_one(keys.checkpoint(), *key, named);
+      detail::load_one(keys.checkpoint(), *key, named, options.packs());
     else
       detail::initialize_one(init, named);
   }
@@ -272,10 +299,9 @@ LoadReport load_parameters(const NamedParameters<P>& parameters, const Checkpoin
 /// files go.
 template <class Model>
 void pack_as_asked(Model& model, const LoadOptions& options, const Checkpoint& checkpoint) {
-  const Precision precision = options.precision.value_or(Precision::full);
-  if (!options.pack && precision == Precision::full) return;
+  if (!options.packs()) return;
   ThreadPool threads;
-  model.pack(threads, precision);
+  model.pack(threads, options.precision.value_or(Precision::full));
   for (const SafetensorsFile& file : checkpoint.files()) file.mapping()->forget_pages();
 }
 

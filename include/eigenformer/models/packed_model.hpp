@@ -66,10 +66,9 @@ class PackedReader {
     if (data == nullptr || !std::ranges::equal(info->shape, shape)) {
       return mismatched(*info, concat("F32 ", shape));
     }
-    const auto numbers = Tensor<float>::foreign(data, shape, file_.tensors().mapping());
-    if (named.whole()) return named.parameter.borrow(numbers);
+    if (named.whole()) return borrow_from(file_.tensors().mapping(), data, named.parameter);
     named.parameter.allocate();
-    named.value().copy_from(numbers);
+    named.value().copy_from(Tensor<float>::foreign(data, shape, file_.tensors().mapping()));
   }
 
   /// The pack of a whole matrix.

@@ -30,7 +30,7 @@ class Embedding {
 
   /// A term of an embedding_sum.
   [[nodiscard]] Lookup<Scalar> lookup(const Context& cx, std::span<const TokenId> ids) const {
-    return {weight_(cx), ids, padding_};
+    return {weight_(cx), ids, padding_, weight_.row_reader()};
   }
 
   /// The table, `[entries, hidden]`.

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "eigenformer/autograd/tape.hpp"
+#include "eigenformer/kernels/embedding.hpp"
 #include "eigenformer/kernels/packing.hpp"
 
 namespace eigenformer {
@@ -29,7 +30,8 @@ class Parameter {
       : trainable(other.trainable),
         shape_(other.shape_),
         value_(other.defined() && !other.borrowed_ ? other.value_.clone() : other.value_),
-        borrowed_(other.borrowed_) {
+        borrowed_(other.borrowed_),
+        row_reader_(other.row_reader_) {
     if (other.kept_pack_ != nullptr) attach(other.kept_pack_);
   }
   /// The other one is as made by default afterwards.
@@ -56,6 +58,7 @@ class Parameter {
     if (kept_pack_ != nullptr) require_value();
     if (borrowed_) value_ = value_.clone();
     borrowed_ = false;
+    row_reader_ = {};
     drop_pack();
     return value_;
   }
@@ -67,12 +70,18 @@ class Parameter {
     drop_pack();
     value_ = std::move(value);
     borrowed_ = false;
+    row_reader_ = {};
   }
   /// The same for numbers that may not be written, such as those of a shared mapping: they are
-  /// copied before they change.
-  void borrow(Tensor<Scalar> value) {
+  /// copied before they change. `reader`, if there is one, reads rows of them from their file.
+  void borrow(Tensor<Scalar> value, kernels::RowReader<Scalar> reader = {}) {
     assign(std::move(value));
     borrowed_ = true;
+    row_reader_ = std::move(reader);
+  }
+  /// What reads rows without touching the memory where they are mapped, or null.
+  [[nodiscard]] const kernels::RowReader<Scalar>* row_reader() const noexcept {
+    return row_reader_ ? &row_reader_ : nullptr;
   }
   /// Uninitialised numbers, where there are none yet.
   void allocate() {
@@ -123,7 +132,9 @@ class Parameter {
   /// Gives the numbers up where there is a pack from pack() or attach(): it is all that inference
   /// needs.
   void release() noexcept {
-    if (kept_pack_ != nullptr) value_ = {};
+    if (kept_pack_ == nullptr) return;
+    value_ = {};
+    row_reader_ = {};
   }
 
   /// The pack that pack() or attach() left, or null.
@@ -163,6 +174,7 @@ class Parameter {
     std::swap(shape_, other.shape_);
     std::swap(value_, other.value_);
     std::swap(borrowed_, other.borrowed_);
+    std::swap(row_reader_, other.row_reader_);
     std::swap(kept_pack_, other.kept_pack_);
     pack_.store(other.pack_.exchange(pack_.load()));
   }
@@ -170,6 +182,7 @@ class Parameter {
   Shape shape_;
   Tensor<Scalar> value_;
   bool borrowed_ = false;  // value_ may not be written
+  kernels::RowReader<Scalar> row_reader_;
   mutable std::atomic<const kernels::PackedWeight*> pack_{nullptr};
   std::shared_ptr<const kernels::PackedWeight> kept_pack_;  // owns pack_, which else owns itself
 };

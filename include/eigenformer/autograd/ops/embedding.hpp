@@ -15,6 +15,8 @@ struct Lookup {
   Tensor<Scalar> table;          ///< `[entries, hidden]`
   std::span<const TokenId> ids;  ///< `[tokens]`
   Index padding = -1;            ///< an entry that gets no gradient, as HF's padding_idx; -1: none
+  /// Null, or what reads the table's rows; of the first table of a sum alone.
+  const kernels::RowReader<Scalar>* reader = nullptr;
 };
 
 /// `table[ids]` of all lookups, added in the order given: `[tokens, hidden]`. Throws ShapeError
@@ -44,8 +46,12 @@ template <class Scalar>
                         "embedding: id ", lookup.ids[i], " at position ", i,
                         " is outside the table of ", lookup.table.size(0), " entries");
     }
-    kernels::lookup_rows<Scalar>(cx.threads(), lookup.table.view(), lookup.ids, sum.view(),
-                                 &lookup != lookups.begin());
+    const bool later = &lookup != lookups.begin();
+    if (lookup.reader != nullptr && !later)
+      kernels::read_rows(cx.threads(), *lookup.reader, lookup.ids, sum.view());
+    else
+      kernels::lookup_rows<Scalar>(cx.threads(), lookup.table.view(), lookup.ids, sum.view(),
+                                   later);
     if (tape != nullptr && tape->tracks(lookup.table)) {
       saved.push_back({lookup.table, {lookup.ids.begin(), lookup.ids.end()}, lookup.padding});
     }
