@@ -27,7 +27,7 @@
 
 namespace eigenformer {
 
-/// The bytes of a file, mapped for as long as somebody holds the pointer that open() returns.
+/// The bytes of a file, mapped, and the file open, as long as somebody holds what open() returns.
 class MappedFile {
  public:
   /// Maps the file at `path`; throws IoError where it is missing, empty, a folder or unreadable.
