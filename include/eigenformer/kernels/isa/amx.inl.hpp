@@ -207,11 +207,11 @@ inline void multiply_row_of_halves(const Tile& t) noexcept {
   const unsigned no_subnormals = state | 0x8040;  // the unit reads and writes them as 0
   asm volatile("ldmxcsr %0" : : "m"(no_subnormals) : "memory");
   Tile block = t;
-  for (Index p = 0; p < t.k; p += side) {
+  for (Index p = 0; p == 0 || p < t.k; p += side) {
     block.k = t.k - p < side ? t.k - p : side;
     multiply_row<Halves, panels_of_halves>(block);
-    block.left += side;
-    block.right += side * t.right_step;
+    block.left += block.k;
+    block.right += block.k * t.right_step;
     block.accumulate = true;
   }
   asm volatile("ldmxcsr %0" : : "m"(state) : "memory");
