@@ -133,9 +133,6 @@ inline void softmax_columns(const float* scores, Index keys, Index columns, Inde
   }
 }
 
-/// Rows that are read at once, head by head, while the next ones come nearer.
-inline constexpr Index rows_at_once = 8;
-
 /// out[h, i] = x[h] row[i, h] for `count` rows, of n numbers each that follow each other; rows are
 /// `stride` apart. What lies `later` behind them is brought nearer.
 template <Index count>
@@ -164,7 +161,7 @@ template <Index count>
 /// out[h, i] = x[h] row[i, h], as above.
 inline void dot_rows(const float* x, const float* rows, Index stride, Index n,
                      MatrixView<float> out) noexcept {
-  constexpr Index block = rows_at_once;
+  constexpr Index block = 8;  // rows that are read at once, head by head
   Index i = 0;
   for (; i + block <= out.cols; i += block) {
     const Index later = i + 2 * block <= out.cols ? block * stride : 0;
