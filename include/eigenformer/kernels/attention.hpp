@@ -129,10 +129,7 @@ inline constexpr Index fewest_keys = 64;  ///< below it, setting AMX up takes lo
 
 /// A left operand in strips.
 inline const Word* pack_strips(const Product& how, const Strided& x, Word* words) {
-  const Index size = strip_size(how, divided_up(x.k, how.group));
-  for (Index first = 0; first < x.count; first += how.rows) {
-    x.pack_strip(how, first, words + first / how.rows * size);
-  }
+  x.pack_strips(how, 0, divided_up(x.count, how.rows), words);
   return words;
 }
 

@@ -54,7 +54,7 @@ void fill_rows(MatrixView<Scalar> c, const Scalar* row) noexcept {
 
 /// Activation, and what the backward pass needs, for a finished tile that begins at (row, column).
 template <class Scalar>
-void finish_tile(const Epilogue<Scalar>& epilogue, MatrixView<Scalar> tile, Index row,
+void finish_tile(const Epilogue<Scalar>& epilogue, const MatrixView<Scalar>& tile, Index row,
                  Index column) {
   if (epilogue.activation == Activation::none && epilogue.pre_activation.data == nullptr) return;
   for (Index i = 0; i < tile.rows; ++i) {
@@ -146,6 +146,9 @@ inline void multiply_panel(const Product& how, const Tile& tile, Index width, co
           t.column_scale = tile.column_scale + column;
           t.column_sum = tile.column_sum + column;
         }
+        for (Index i = 0; i < t.rows; ++i) {
+          for (Index j = 0; j < t.columns; j += 16) __builtin_prefetch(t.c + i * t.stride + j, 1);
+        }
         how.tile(t);
       }
       if (begin + t.k >= tile.k) {
@@ -201,15 +204,9 @@ inline void float_product(ThreadPool* pool, Precision precision, const Strided& 
     const Index panel_words = panel_columns * std::max<Index>(steps, 1);
     const Index at_once = std::clamp<Index>(words_at_once / panel_words, 1, end - begin);
     Word* const words = scratch<Word, Scratch::right>(at_once * panel_words);
-    const auto width = [&](Index panel) {
-      return rounded_up(std::min(panel_columns, c.cols - panel * panel_columns), column_unit);
-    };
     for (Index first = begin; first < end; first += at_once) {
       const Index last = std::min(first + at_once, end);
-      for (Index panel = first; panel < last; ++panel) {
-        right.pack(how.group, panel * panel_columns, width(panel),
-                   words + (panel - first) * panel_words);
-      }
+      right.pack_panels(how.group, first, last, words);
       for (Index row = 0; row < c.rows; row += block) {
         for (Index panel = first; panel < last; ++panel) {
           const Index column = panel * panel_columns;
@@ -224,7 +221,7 @@ inline void float_product(ThreadPool* pool, Precision precision, const Strided& 
                           .columns = std::min(panel_columns, c.cols - column),
                           .accumulate = accumulate,
                           .bias = epilogue.bias == nullptr ? nullptr : epilogue.bias + column},
-                         width(panel), panel + 1 < last ? mine + panel_words : nullptr,
+                         right.panel_width(column), panel + 1 < last ? mine + panel_words : nullptr,
                          epilogue_of_rows(epilogue, row), column);
         }
       }

@@ -28,6 +28,11 @@ inline constexpr Index column_unit = 16;  ///< columns are padded to a multiple 
   return divided_up(n, by) * by;
 }
 
+/// Words of a strip of a left operand with so many steps.
+[[nodiscard]] inline Index strip_size(const Product& how, Index steps) noexcept {
+  return how.planes * how.rows * rounded_up(steps, how.block);
+}
+
 [[nodiscard]] inline const Word* words_of(const float* numbers) noexcept {
   return reinterpret_cast<const Word*>(numbers);  // kernels read them by memcpy
 }
@@ -46,9 +51,14 @@ inline void pack_strip(const Kernels& kernels, const Product& how, const Word* c
   for (Index p = 0; p < steps; p += how.block, strip += how.rows * how.block) {
     const Index there = std::min(how.block, steps - p);
     for (Index i = 0; i < rows; ++i) {
+      const Word* const row = converted + i * stride + p;
       Word* const block = strip + i * how.block;
-      std::copy_n(converted + i * stride + p, there, block);
-      std::fill(block + there, block + how.block, Word{0});
+      if (there == 16) {  // known to the compiler
+        std::copy_n(row, 16, block);
+      } else {
+        std::copy_n(row, there, block);
+        std::fill(block + there, block + how.block, Word{0});
+      }
     }
   }
 }
@@ -67,92 +77,108 @@ struct Strided {
     return std::clamp<Index>(count - first, 0, width);
   }
 
+  /// Words of a panel in each step, where `first` is its first vector.
+  [[nodiscard]] Index panel_width(Index first) const noexcept {
+    return rounded_up(from(first, panel_columns), column_unit);
+  }
+
   /// Packs vectors first .. first + width as [k / group][width], zeros where there are no more;
   /// words of one float, or of two bfloat16.
   void pack(Index group, Index first, Index width, Word* out) const noexcept {
+    if (along != 1) return pack_part(group, 0, k, first, width, out);
     const Index there = from(first, width);
     const float* const begin = data + first * across;
-    if (along == 1) {
-      for (Index i = 0; i < width; i += 8) {
-        const Index rows = std::clamp<Index>(there - i, 0, 8);
-        const auto [words, stride] = group == 1 ? Rows{words_of(begin + i * across), across}
-                                                : pairs_of_rows(begin + i * across, rows);
-        active_kernels().pack_words(words, stride, rows, std::min<Index>(width, 8),
-                                    divided_up(k, group), out + i, width);
-      }
-      return;
-    }
-    for (Index p = 0; p < k; p += group, out += width) {
-      const float* const row = begin + p * along;
-      if (group == 2)
-        active_kernels().pair_rows(row, p + 1 < k ? row + along : nullptr, there, out);
-      else
-        copy(row, there, out);
-      std::fill(out + there, out + width, Word{0});
+    for (Index i = 0; i < width; i += 8) {
+      const Index rows = std::clamp<Index>(there - i, 0, 8);
+      const auto [words, stride] = group == 1 ? Rows{words_of(begin + i * across), across}
+                                              : pairs_of_rows(begin + i * across, rows);
+      active_kernels().pack_words(words, stride, rows, std::min<Index>(width, 8),
+                                  divided_up(k, group), out + i, width);
     }
   }
 
-  /// Packs strips begin .. end of a left operand of floats whose vectors follow each other: for
-  /// each k some strips, so that memory is read by whole lines.
-  void pack_strips(Index rows, Index begin, Index end, Word* out) const noexcept {
-    constexpr Index at_once = 8;
-    for (Index first = begin; first < end; first += at_once) {
-      for (Index p = 0; p < k; ++p) {
-        for (Index strip = first; strip < std::min(end, first + at_once); ++strip) {
-          const Index there = from(strip * rows, rows);
-          Word* const to = out + (strip * k + p) * rows;
-          copy(data + strip * rows + p * along, there, to);
-          std::fill(to + there, to + rows, Word{0});
-        }
+  /// Packs panels begin .. end of a right operand. Where they lie beside each other, each gets some
+  /// steps at a time, so that memory is read by whole rows.
+  void pack_panels(Index group, Index begin, Index end, Word* out) const noexcept {
+    const Index size = panel_columns * divided_up(k, group);
+    const Index at_once = along == 1 ? std::max<Index>(k, 1) : 16;
+    for (Index p = 0; p < k; p += at_once) {
+      for (Index panel = begin; panel < end; ++panel) {
+        const Index first = panel * panel_columns;
+        const Index width = panel_width(first);
+        Word* const words = out + (panel - begin) * size;
+        if (along == 1)
+          pack(group, first, width, words);
+        else
+          pack_part(group, p, at_once, first, width, words + p / group * width);
       }
     }
   }
 
-  /// Packs the vectors from `first` on as a strip of a left operand, of floats or bfloat16.
-  void pack_strip(const Product& how, Index first, Word* strip) const noexcept {
-    const Index steps = divided_up(k, how.group);
-    const Index there = from(first, how.rows);
-    if (how.group == 1) {
-      pack(1, first, how.rows, strip);
-    } else if (along == 1) {
-      const Index stride = rounded_up(steps, 8);
-      const Index plane = how.rows * stride;
-      Word* const converted = scratch<Word, Scratch::rows>(how.planes * plane);
-      for (Index i = 0; i < there; ++i) {
-        active_kernels().left_bfloat16_row(data + (first + i) * across, k, converted + i * stride,
-                                           plane);
-      }
-      detail::pack_strip(active_kernels(), how, converted, stride, plane, there, steps, strip);
-    } else if (how.block > 1) {
-      Word* const rows = scratch<Word, Scratch::rows>(8 * how.rows);
-      for (Index step = 0; step < rounded_up(steps, how.block); step += 8) {
-        const Strided eight{data + 2 * step * along, count, std::clamp<Index>(k - 2 * step, 0, 16),
-                            across, along};
-        eight.pack(2, first, how.rows, rows);
-        active_kernels().pack_words(
-            rows, how.rows, divided_up(eight.k, 2), 8, how.rows,
-            strip + step / how.block * how.block * how.rows + step % how.block, how.block);
-      }
-    } else {
-      pack(2, first, how.rows, strip);
-      for (Index step = steps; step-- > 0 && how.planes == 2;) {  // from the end: it grows in place
-        for (Index i = how.rows; i-- > 0;) {
-          const Word pair = strip[step * how.rows + i];
-          strip[(2 * step + 1) * how.rows + i] = pair & 0xffff0000;
-          strip[2 * step * how.rows + i] = pair << 16;
-        }
+  /// Packs strips begin .. end of a left operand of floats or bfloat16, in the same order.
+  void pack_strips(const Product& how, Index begin, Index end, Word* out) const noexcept {
+    const Index size = strip_size(how, divided_up(k, how.group));
+    const Index at_once =
+        along == 1 ? std::max<Index>(k, 1) : std::max<Index>(8, how.block * how.group);
+    for (Index p = 0; p < k; p += at_once) {
+      for (Index strip = begin; strip < end; ++strip) {
+        Word* const words = out + (strip - begin) * size;
+        if (along == 1)
+          pack_strip(how, strip * how.rows, words);
+        else
+          pack_strip_part(how, p, at_once, strip * how.rows,
+                          words + p / how.group * how.planes * how.rows);
       }
     }
   }
 
  private:
-  static void copy(const float* numbers, Index n, Word* out) noexcept {
-    switch (n) {  // sizes that the compiler knows
-      case panel_columns: __builtin_memcpy(out, numbers, panel_columns * sizeof(Word)); break;
-      case 8: __builtin_memcpy(out, numbers, 8 * sizeof(Word)); break;
-      case 6: __builtin_memcpy(out, numbers, 6 * sizeof(Word)); break;
-      default: __builtin_memcpy(out, numbers, static_cast<std::size_t>(n) * sizeof(Word));
+  /// Packs numbers p .. p + n of vectors first .. first + width that lie beside each other.
+  void pack_part(Index group, Index p, Index n, Index first, Index width,
+                 Word* out) const noexcept {
+    const MatrixView<const float> rows{data + first * across + p * along, std::min(n, k - p),
+                                       from(first, width), along};
+    if (group == 2)
+      active_kernels().pair_rows(rows, out, width);
+    else
+      active_kernels().float_rows(rows, out, width);
+  }
+
+  /// The same as part of a strip.
+  void pack_strip_part(const Product& how, Index p, Index n, Index first,
+                       Word* out) const noexcept {
+    if (how.planes == 1 && how.block == 1) return pack_part(how.group, p, n, first, how.rows, out);
+    const Index steps = divided_up(std::min(n, k - p), how.group);
+    Word* const pairs = scratch<Word, Scratch::rows>(steps * how.rows);
+    pack_part(how.group, p, n, first, how.rows, pairs);
+    if (how.block > 1) {
+      for (Index step = 0; step < how.block; step += 8) {
+        active_kernels().pack_words(pairs + step * how.rows, how.rows,
+                                    std::clamp<Index>(steps - step, 0, 8), 8, how.rows, out + step,
+                                    how.block);
+      }
+      return;
     }
+    for (Index i = 0; i < steps * how.rows; ++i) {
+      Word* const planes = out + (i / how.rows * 2) * how.rows + i % how.rows;
+      planes[0] = pairs[i] << 16;
+      planes[how.rows] = pairs[i] & 0xffff0000;
+    }
+  }
+
+  /// Packs the vectors from `first` on, whose numbers follow each other, as a strip.
+  void pack_strip(const Product& how, Index first, Word* strip) const noexcept {
+    if (how.group == 1) return pack(1, first, how.rows, strip);
+    const Index there = from(first, how.rows);
+    const Index steps = divided_up(k, how.group);
+    const Index stride = rounded_up(steps, 8);
+    const Index plane = how.rows * stride;
+    Word* const converted = scratch<Word, Scratch::rows>(how.planes * plane);
+    for (Index i = 0; i < there; ++i) {
+      active_kernels().left_bfloat16_row(data + (first + i) * across, k, converted + i * stride,
+                                         plane);
+    }
+    detail::pack_strip(active_kernels(), how, converted, stride, plane, there, steps, strip);
   }
 
   struct Rows {
@@ -319,11 +345,6 @@ void on_ranges(ThreadPool* pool, Index n, Index grain, Function&& f) {
     parallel_for(*pool, n, grain, f);
 }
 
-/// Words of a strip of a left operand with so many steps.
-[[nodiscard]] inline Index strip_size(const Product& how, Index steps) noexcept {
-  return how.planes * how.rows * rounded_up(steps, how.block);
-}
-
 /// Floats of any layout as a left operand, of floats or bfloat16.
 [[nodiscard]] inline PackedRows pack_left(ThreadPool* pool, const Product& how,
                                           const Strided& from) {
@@ -331,10 +352,7 @@ void on_ranges(ThreadPool* pool, Index n, Index grain, Function&& f) {
   const Index size = strip_size(how, divided_up(from.k, how.group));
   Word* const words = scratch<Word, Scratch::left>(strips * size);
   on_ranges(pool, strips, 8, [&](Index begin, Index end) {
-    if (from.across == 1 && how.group == 1) return from.pack_strips(how.rows, begin, end, words);
-    for (Index strip = begin; strip < end; ++strip) {
-      from.pack_strip(how, strip * how.rows, words + strip * size);
-    }
+    from.pack_strips(how, begin, end, words + begin * size);
   });
   return {words};
 }

@@ -111,8 +111,10 @@ struct Kernels {
                      Index step) noexcept;
   /// n numbers as bfloat16, two in a word.
   void (*bfloat16_row)(const float* x, Index n, Word* words) noexcept;
-  /// Words of two bfloat16, one from each row; a null row is 0.
-  void (*pair_rows)(const float* even, const float* odd, Index n, Word* words) noexcept;
+  /// Rows as steps of an operand, `width` words each, of one float.
+  void (*float_rows)(const MatrixView<const float>& x, Word* words, Index width) noexcept;
+  /// The same of two bfloat16, from two rows each.
+  void (*pair_rows)(const MatrixView<const float>& x, Word* words, Index width) noexcept;
   /// A column of a right operand of bytes: scale, and sum of the bytes.
   void (*signed_byte_row)(const float* x, Index n, Word* words, float* scale, float* sum) noexcept;
   /// A row of bf16_product's left operand, in planes.

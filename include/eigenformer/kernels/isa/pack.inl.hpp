@@ -120,17 +120,41 @@ inline void bfloat16_row(const float* x, Index n, Word* words) noexcept {
   });
 }
 
-/// Words of two bfloat16, the lower from `even` and the upper from `odd`, which may be null for 0.
-inline void pair_rows(const float* even, const float* odd, Index n, Word* words) noexcept {
-  for (Index p = 0; p < n; p += lanes) {
-    const auto low = (Integers)load_up_to(even + p, n - p);
-    const auto high = odd == nullptr ? Integers{} : (Integers)load_up_to(odd + p, n - p);
-    const Integers pairs = ((rounded_to_bfloat16(low) >> 16) & 0xffff) |
-                           (rounded_to_bfloat16(high) & static_cast<std::int32_t>(0xffff0000));
-    if (n - p >= lanes)
-      __builtin_memcpy(words + p, &pairs, sizeof(pairs));
-    else
-      __builtin_memcpy(words + p, &pairs, static_cast<std::size_t>(n - p) * sizeof(Word));
+/// n words, at sizes that matter without a loop.
+[[gnu::always_inline]] inline void copy_words(const float* x, Index n, Word* words) noexcept {
+  switch (n) {
+    case 48: __builtin_memcpy(words, x, 48 * sizeof(Word)); break;
+    case 8: __builtin_memcpy(words, x, 8 * sizeof(Word)); break;
+    case 6: __builtin_memcpy(words, x, 6 * sizeof(Word)); break;
+    default: __builtin_memcpy(words, x, static_cast<std::size_t>(n) * sizeof(Word));
+  }
+}
+
+/// Rows as steps of an operand: `width` words each, of one float, zeros beyond the columns.
+inline void float_rows(const MatrixView<const float>& x, Word* words, Index width) noexcept {
+  for (Index i = 0; i < x.rows; ++i, words += width) {
+    copy_words(x.data + i * x.stride, x.cols, words);
+    for (Index j = x.cols; j < width; ++j) words[j] = 0;
+  }
+}
+
+/// The same of two bfloat16, from two rows each; after the last row may come one of zeros.
+inline void pair_rows(const MatrixView<const float>& x, Word* words, Index width) noexcept {
+  for (Index i = 0; i < x.rows; i += 2, words += width) {
+    const float* const even = x.data + i * x.stride;
+    for (Index j = 0; j < x.cols; j += lanes) {
+      const Index there = x.cols - j;
+      const auto low = (Integers)load_up_to(even + j, there);
+      const auto high =
+          i + 1 < x.rows ? (Integers)load_up_to(even + x.stride + j, there) : Integers{};
+      const Integers pairs = ((rounded_to_bfloat16(low) >> 16) & 0xffff) |
+                             (rounded_to_bfloat16(high) & static_cast<std::int32_t>(0xffff0000));
+      if (there >= lanes)
+        __builtin_memcpy(words + j, &pairs, sizeof(pairs));
+      else
+        __builtin_memcpy(words + j, &pairs, static_cast<std::size_t>(there) * sizeof(Word));
+    }
+    for (Index j = x.cols; j < width; ++j) words[j] = 0;
   }
 }
 
