@@ -333,9 +333,11 @@ inline void packed_linear(ThreadPool& pool, const PackedWeight& weight, MatrixVi
 /// sums[j] += sum over i of x[i, j].
 template <class Scalar>
 void add_column_sums(ThreadPool& pool, MatrixView<const Scalar> x, Scalar* sums) {
+  using Row = Eigen::Array<Scalar, 1, Eigen::Dynamic>;
   parallel_for(pool, x.cols, 512, [&](Index begin, Index end) {
+    Eigen::Map<Row> sum(sums + begin, end - begin);
     for (Index i = 0; i < x.rows; ++i) {
-      for (Index j = begin; j < end; ++j) sums[j] += x.row(i)[j];
+      sum += Eigen::Map<const Row>(x.row(i) + begin, end - begin);
     }
   });
 }
