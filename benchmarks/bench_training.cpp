@@ -16,7 +16,7 @@
 
 #include "eigenformer/models.hpp"
 #include "eigenformer/training/masking.hpp"
-#include "eigenformer/training/optimizer.hpp"
+#include "eigenformer/training/trainer.hpp"
 
 #include "peak.hpp"
 
@@ -72,27 +72,37 @@ double operations(const ef::RobertaConfig& config, const ef::MaskedBatch& masked
   return 3 * sum;
 }
 
+using Clock = std::chrono::steady_clock;
+
+/// Adds the time that it takes to what it was made with.
+class TimedAdamW : public ef::AdamW<float> {
+ public:
+  explicit TimedAdamW(std::chrono::duration<double>& time) : time_(time) {}
+  void update(auto&&... arguments) {
+    const auto start = Clock::now();
+    ef::AdamW<float>::update(arguments...);
+    time_ += Clock::now() - start;
+  }
+
+ private:
+  std::chrono::duration<double>& time_;
+};
+
 void run(benchmark::State& state, ef::Precision precision, const std::vector<int>& lengths,
          int threads) {
-  using Clock = std::chrono::steady_clock;
   const ef::MaskedBatch masked = texts(lengths);
   ef::Context& cx = context(threads);
-  ef::AdamW<float> optimizer({.weight_decay = 0.01});
-  ef::DropoutGenerator dropout(3);
   std::chrono::duration<double> update{0};
+  ef::Trainer<float, Model, TimedAdamW> trainer(
+      model(), TimedAdamW(update),
+      {.schedule = {.decay = ef::Decay::constant, .peak = 1e-5},
+       .precision = precision,
+       .eager = true});
   const auto step = [&] {
-    ef::Tape<float> tape;
-    cx.tape = &tape;
-    cx.products = precision;
-    cx.dropout = &dropout;
-    const ef::Tensor<float> loss =
-        ef::cross_entropy(cx, model()(cx, masked.batch, masked.positions), masked.labels);
-    cx.tape = nullptr;
-    cx.dropout = nullptr;
-    const ef::Gradients<float> gradients = tape.backward(loss);
-    const auto start = Clock::now();
-    optimizer.step(cx, model(), gradients, 1e-5);
-    update += Clock::now() - start;
+    (void)trainer.step(cx, 1, [&](ef::Context& on, ef::Index) {
+      const ef::Tensor<float> logits = model()(on, masked.batch, masked.positions);
+      return ef::PartLoss<float>{ef::cross_entropy(on, logits, masked.labels)};
+    });
   };
   step();
   update = update.zero();

@@ -147,6 +147,62 @@ TEST(Trainer, StopsWhereNumbersAreNotFinite) {
   EXPECT_TRUE(same_weights(model, copy));
 }
 
+template <class Optimizer>
+void expect_same_when_eager(Index parts, double clip) {
+  ef::TrainerOptions later = options();
+  later.clip = clip;
+  ef::TrainerOptions eager = later;
+  eager.eager = true;
+  Model a(small());
+  Model b = a;
+  ef::Trainer<float, Model, Optimizer> one(a, Optimizer(), later);
+  ef::Trainer<float, Model, Optimizer> other(b, Optimizer(), eager);
+  ef::Context cx(2);
+  for (Index step = 0; step < 6; ++step) {
+    const auto update = [&](auto& trainer, const Model& model) {
+      return trainer.step(cx, parts, [&](ef::Context& context, Index part) {
+        const ef::MaskedBatch masked = batch_of(step, part);
+        const auto logits = model(context, masked.batch, masked.positions);
+        return ef::PartLoss<float>{ef::cross_entropy(context, logits, masked.labels),
+                                   static_cast<double>(masked.labels.size())};
+      });
+    };
+    const ef::UpdateReport expected = update(one, a);
+    const ef::UpdateReport found = update(other, b);
+    EXPECT_EQ(found.loss, expected.loss);
+    EXPECT_NEAR(found.gradient_norm, expected.gradient_norm, 1e-12 * expected.gradient_norm);
+    EXPECT_EQ(found.learning_rate, expected.learning_rate);
+    EXPECT_EQ(found.step, expected.step);
+  }
+  EXPECT_TRUE(same_weights(a, b));
+}
+
+TEST(Trainer, EagerOnesComputeTheSame) {
+  expect_same_when_eager<ef::AdamW<float>>(1, 0);
+  expect_same_when_eager<ef::Lamb<float>>(1, 0);
+  expect_same_when_eager<ef::AdamW<float>>(2, 0);  // which wait for all parts,
+  expect_same_when_eager<ef::AdamW<float>>(1, 1);  // or for the norm
+}
+
+TEST(Trainer, EagerOnesStopWhereAGradientIsNotFinite) {
+  Model model(small());
+  ef::TrainerOptions eager = options();
+  eager.clip = 0;
+  eager.eager = true;
+  Trainer trainer(model, ef::AdamW<float>(), eager);
+  ef::Context cx(1);
+  const auto update = [&] {
+    (void)trainer.step(cx, 1, [&](ef::Context& context, Index) {
+      const ef::MaskedBatch masked = batch_of(0, 0);
+      const auto logits = model(context, masked.batch, masked.positions);
+      const auto loss = ef::cross_entropy(context, logits, masked.labels);
+      return ef::PartLoss<float>{ef::scale(context, loss, 1e37f), 1e6};  // times that, infinite
+    });
+  };
+  ef::tests::expect_parts(ef::tests::message_of<ef::Error>(update),
+                          {"gradients of update 0", "not finite", "lm_head."});
+}
+
 TEST(Trainer, RefusesAStateOfAnotherModel) {
   Model model(small());
   Trainer trainer(model, ef::AdamW<float>(), options());

@@ -138,6 +138,12 @@ class Tape : public TapeBase {
       return sum;
     }
 
+    /// Numbers like `kept`'s to be written, in the same memory where nothing else refers to it.
+    [[nodiscard]] Tensor<Scalar> reuse(const Tensor<Scalar>& kept) {
+      const bool own = kept.storage_.unique() && kept.contiguous();
+      return own ? kept.detach() : context_.template empty<Scalar>(kept.shape());
+    }
+
     /// Where a kernel puts a gradient.
     struct Target {
       MatrixView<Scalar> view;  ///< of the gradient so far
@@ -155,7 +161,10 @@ class Tape : public TapeBase {
     Pass(Context context, std::size_t nodes) : context_(std::move(context)), gradients_(nodes) {}
 
     [[nodiscard]] Tensor<Scalar>& at(const Tensor<Scalar>& input) {
-      return gradients_[static_cast<std::size_t>(input.position().node)];
+      return at(input.position().node);
+    }
+    [[nodiscard]] Tensor<Scalar>& at(std::int32_t node) {
+      return gradients_[static_cast<std::size_t>(node)];
     }
 
     Context context_;
@@ -202,6 +211,19 @@ class Tape : public TapeBase {
     result.position_ = {serial(), append(std::forward<Backward>(backward))};
   }
 
+  /// Gives a tensor's numbers to a backward pass.
+  using Kept = std::function<Tensor<Scalar>(Context&)>;
+  /// Says how to compute the node `result` again, where that is cheaper than to keep its numbers.
+  void recompute_by(const Tensor<Scalar>& result, Kept again) {
+    recipes_.insert_or_assign(result.position().node, std::move(again));
+  }
+  /// What a backward pass that reads `tensor` keeps: the tensor, or how to compute it again.
+  [[nodiscard]] Kept keep(const Tensor<Scalar>& tensor) const {
+    const auto recipe = recipes_.find(tracks(tensor) ? tensor.position().node : -1);
+    if (recipe != recipes_.end()) return recipe->second;
+    return [tensor](Context&) { return tensor; };
+  }
+
   /// Whether an operation on `inputs` must be recorded. Throws NotDifferentiable for a tensor
   /// that another tape tracks, or that is a view which this tape did not see.
   template <class... Inputs>
@@ -212,28 +234,30 @@ class Tape : public TapeBase {
   /// The gradients of `factor` times `loss` (one number) for all leaves that it depends on. A tape
   /// serves one backward pass. Throws ShapeError, NotDifferentiable.
   [[nodiscard]] Gradients<Scalar> backward(const Tensor<Scalar>& loss, Scalar factor = 1) {
+    Gradients<Scalar> gradients;
+    backward(loss, factor, [&](const Tensor<Scalar>& leaf, Tensor<Scalar> gradient) {
+      gradients.by_storage_.emplace(leaf.data(), std::move(gradient));
+    });
+    return gradients;
+  }
+  /// The same, one by one: take(leaf, gradient) gets each as soon as nothing of the pass that is
+  /// still to come reads the leaf, which may therefore change.
+  template <class Take>
+  void backward(const Tensor<Scalar>& loss, Scalar factor, Take&& take) {
     check<ShapeError>(loss.numel() == 1, "backward: the loss has shape ", loss.shape(),
                       "; take its mean or sum first");
     check<NotDifferentiable>(tracks(loss),
                              "backward: the loss does not depend on anything that is tracked");
-    Pass pass = run(loss, Tensor<Scalar>::full(loss.shape(), factor));
-    Gradients<Scalar> gradients;
-    for (const auto& [storage, leaf] : leaves_) {
-      Tensor<Scalar>& gradient = pass.at(leaf);
-      if (gradient.defined()) gradients.by_storage_.emplace(storage, std::move(gradient));
-    }
-    return gradients;
+    run(loss, Tensor<Scalar>::full(loss.shape(), factor), take);
   }
 
   /// In a pass of the outer tape: adds to the gradients there what `gradient`, that of `result`,
   /// gives for all that this tape watches.
   void backward(Pass& outer_pass, const Tensor<Scalar>& result, const Tensor<Scalar>& gradient) {
     if (!tracks(result)) return;
-    Pass pass = run(result, gradient);
-    for (const auto& [storage, leaf] : leaves_) {
-      Tensor<Scalar>& own = pass.at(leaf);
-      if (own.defined()) outer_pass.add(sources_.at(storage), std::move(own));
-    }
+    run(result, gradient, [&](const Tensor<Scalar>& leaf, Tensor<Scalar> own) {
+      outer_pass.add(sources_.at(leaf.data()), std::move(own));
+    });
   }
 
   /// How many nodes there are: leaves and recorded operations.
@@ -254,22 +278,28 @@ class Tape : public TapeBase {
     return leaf->second;
   }
 
-  /// A backward pass from the gradient of `result` down to the leaves. What an operation kept for
-  /// it goes as soon as it is done: there is no second pass.
-  [[nodiscard]] Pass run(const Tensor<Scalar>& result, Tensor<Scalar> gradient) {
+  /// A backward pass from the gradient of `result` down to the leaves, whose gradients `take` gets.
+  /// What an operation kept for it goes as soon as it is done: there is no second pass.
+  template <class Take>
+  void run(const Tensor<Scalar>& result, Tensor<Scalar> gradient, Take&& take) {
     check<NotDifferentiable>(!std::exchange(spent_, true),
                              "backward: the tape has served a backward pass; record anew");
     if (!context_.has_value()) context_.emplace(1);
     Pass pass(*context_, nodes_.size());
     pass.add(result, std::move(gradient));
-    for (std::size_t i = nodes_.size(); i-- > 0;) {
-      // A leaf keeps its gradient; an operation's is released as soon as it is passed on.
-      const Backward backward = std::exchange(nodes_[i], {});
-      if (!backward || !pass.gradients_[i].defined()) continue;
-      const Tensor<Scalar> sum = std::exchange(pass.gradients_[i], {});
-      backward(pass, sum);
+    std::unordered_map<std::int32_t, const Tensor<Scalar>*> leaf_of_node;
+    for (const auto& [storage, leaf] : leaves_) leaf_of_node.emplace(leaf.position().node, &leaf);
+    for (auto node = static_cast<std::int32_t>(nodes_.size()); node-- > 0;) {
+      const Backward backward = std::exchange(nodes_[static_cast<std::size_t>(node)], {});
+      recipes_.erase(node);
+      Tensor<Scalar> sum = std::exchange(pass.at(node), {});
+      if (!sum.defined()) continue;
+      // A leaf comes before all that uses it: its gradient is whole.
+      if (backward)
+        backward(pass, sum);
+      else
+        take(*leaf_of_node.at(node), std::move(sum));
     }
-    return pass;
   }
 
   [[nodiscard]] std::int32_t append(Backward backward) {
@@ -289,7 +319,8 @@ class Tape : public TapeBase {
     return true;
   }
 
-  std::vector<Backward> nodes_;  // empty for leaves
+  std::vector<Backward> nodes_;                     // empty for leaves
+  std::unordered_map<std::int32_t, Kept> recipes_;  // by node
   std::unordered_map<const Scalar*, Tensor<Scalar>> leaves_;
   std::unordered_map<const Scalar*, Tensor<Scalar>> computed_;  // stand for other tensors
   Tape* outer_ = nullptr;

@@ -41,13 +41,9 @@ void adam(ThreadPool& pool, const AdamStep<Scalar>& step, const Scalar* gradient
 /// The sum of the squares of `[n]`, in double.
 template <class Scalar>
 [[nodiscard]] double sum_of_squares(const Scalar* x, Index n) noexcept {
-  double sums[8] = {};
-  for (Index i = 0; i < n; ++i) {
-    const auto number = static_cast<double>(x[i]);
-    sums[i % 8] += number * number;
-  }
+  if constexpr (std::is_same_v<Scalar, float>) return active_kernels().sum_of_squares(x, n);
   double sum = 0;
-  for (const double part : sums) sum += part;
+  for (Index i = 0; i < n; ++i) sum += static_cast<double>(x[i]) * static_cast<double>(x[i]);
   return sum;
 }
 

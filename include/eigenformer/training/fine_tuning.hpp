@@ -431,7 +431,8 @@ class FineTuning {
                          .total_steps = steps},
             .clip = options_.clip,
             .seed = options_.seed,
-            .precision = options_.precision};
+            .precision = options_.precision,
+            .eager = true};
   }
 
   /// One update by these texts, a part of them at a time.

@@ -9,18 +9,24 @@
 
 namespace eigenformer {
 
+/// Calls f(named, gradient) for a name of a parameter that is trained, with the name's share of the
+/// parameter's gradient, without gaps; a second name of it has none.
+template <class Named, class Scalar, class Function>
+void with_gradient(const Named& named, const Tensor<Scalar>& gradient, Function&& f) {
+  if (named.tied || !named.parameter.trainable) return;
+  const Tensor<Scalar> whole = gradient.contiguous() ? gradient : gradient.clone();
+  f(named, named.whole() ? whole : whole.rows(named.begin, named.end));
+}
+
 /// Calls f(named, gradient) for every parameter of `model` that is trained and has a gradient, in
-/// the model's order, tied ones once; the gradients without gaps. What has a name of its own has
-/// its own share of the gradient.
+/// the model's order.
 template <class Scalar, class Model, class Function>
 void for_each_gradient(Model& model, const Gradients<Scalar>& gradients, Function&& f) {
   for (const auto& named : named_parameters(model)) {
     const auto& parameter = std::as_const(named.parameter);
-    if (named.tied || !parameter.trainable || !parameter.defined()) continue;
-    const Tensor<Scalar>* found = gradients.find(parameter.value());
-    if (found == nullptr) continue;
-    const Tensor<Scalar> gradient = found->contiguous() ? *found : found->clone();
-    f(named, named.whole() ? gradient : gradient.rows(named.begin, named.end));
+    if (!parameter.defined()) continue;
+    const Tensor<Scalar>* const found = gradients.find(parameter.value());
+    if (found != nullptr) with_gradient(named, *found, f);
   }
 }
 

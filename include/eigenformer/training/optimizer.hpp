@@ -89,17 +89,26 @@ class AdamW {
   template <class Model>
   void step(Context& cx, Model& model, const Gradients<Scalar>& gradients, double learning_rate,
             double gradient_scale = 1) {
-    kernels::AdamStep<Scalar> step = next_step(gradient_scale);
+    begin_step();
     for_each_gradient(model, gradients, [&](const auto& named, const Tensor<Scalar>& gradient) {
-      Tensor<Scalar> value = named.value();
-      Moments<Scalar>& moments = moments_of(named.name, value.shape());
-      const double rate = rate_of(named.name, learning_rate);
-      const double decay = options_.decays(named.name) ? options_.weight_decay : 0;
-      step.rate = static_cast<Scalar>(rate);
-      step.keep = static_cast<Scalar>(1 - rate * decay);
-      kernels::adam<Scalar>(cx.threads(), step, gradient.data(), moments.mean.data(),
-                            moments.square.data(), value.data(), nullptr, value.numel());
+      update(cx, named, gradient, learning_rate, gradient_scale);
     });
+  }
+  /// Begins an update that is done by update() for one name after the other.
+  void begin_step() noexcept { ++steps_; }
+  /// The update of what one name of a model stands for.
+  template <class Named>
+  void update(Context& cx, const Named& named, const Tensor<Scalar>& gradient, double learning_rate,
+              double gradient_scale = 1) {
+    kernels::AdamStep<Scalar> step = step_by(gradient_scale);
+    Tensor<Scalar> value = named.value();
+    Moments<Scalar>& moments = moments_of(named.name, value.shape());
+    const double rate = rate_of(named.name, learning_rate);
+    const double decay = options_.decays(named.name) ? options_.weight_decay : 0;
+    step.rate = static_cast<Scalar>(rate);
+    step.keep = static_cast<Scalar>(1 - rate * decay);
+    kernels::adam<Scalar>(cx.threads(), step, gradient.data(), moments.mean.data(),
+                          moments.square.data(), value.data(), nullptr, value.numel());
   }
 
   /// What it was made with.
@@ -115,9 +124,8 @@ class AdamW {
   }
 
  protected:
-  /// Counts an update and says what it multiplies with.
-  [[nodiscard]] kernels::AdamStep<Scalar> next_step(double gradient_scale) {
-    ++steps_;
+  /// What this update multiplies with.
+  [[nodiscard]] kernels::AdamStep<Scalar> step_by(double gradient_scale) const {
     const auto correction = [&](double beta) {
       return options_.correct_bias ? 1 / (1 - std::pow(beta, static_cast<double>(steps_))) : 1.0;
     };
@@ -167,23 +175,30 @@ class Lamb : public AdamW<Scalar> {
   template <class Model>
   void step(Context& cx, Model& model, const Gradients<Scalar>& gradients, double learning_rate,
             double gradient_scale = 1) {
-    const kernels::AdamStep<Scalar> step = this->next_step(gradient_scale);
+    this->begin_step();
     for_each_gradient(model, gradients, [&](const auto& named, const Tensor<Scalar>& gradient) {
-      Tensor<Scalar> value = named.value();
-      Moments<Scalar>& moments = this->moments_of(named.name, value.shape());
-      Tensor<Scalar> direction = cx.empty<Scalar>(value.shape());
-      kernels::adam<Scalar>(cx.threads(), step, gradient.data(), moments.mean.data(),
-                            moments.square.data(), nullptr, direction.data(), value.numel());
-      double ratio = 1;
-      if (this->options().decays(named.name)) {
-        direction.array() += static_cast<Scalar>(this->options().weight_decay) * value.array();
-        const double length = kernels::sum_of_squares(value.data(), value.numel());
-        const double step_length = kernels::sum_of_squares(direction.data(), value.numel());
-        if (length > 0 && step_length > 0) ratio = std::sqrt(length / step_length);
-      }
-      const double rate = this->rate_of(named.name, learning_rate) * ratio;
-      value.array() -= static_cast<Scalar>(rate) * direction.array();
+      update(cx, named, gradient, learning_rate, gradient_scale);
     });
+  }
+  /// As AdamW::update.
+  template <class Named>
+  void update(Context& cx, const Named& named, const Tensor<Scalar>& gradient, double learning_rate,
+              double gradient_scale = 1) {
+    Tensor<Scalar> value = named.value();
+    Moments<Scalar>& moments = this->moments_of(named.name, value.shape());
+    Tensor<Scalar> direction = cx.empty<Scalar>(value.shape());
+    kernels::adam<Scalar>(cx.threads(), this->step_by(gradient_scale), gradient.data(),
+                          moments.mean.data(), moments.square.data(), nullptr, direction.data(),
+                          value.numel());
+    double ratio = 1;
+    if (this->options().decays(named.name)) {
+      direction.array() += static_cast<Scalar>(this->options().weight_decay) * value.array();
+      const double length = kernels::sum_of_squares(value.data(), value.numel());
+      const double step_length = kernels::sum_of_squares(direction.data(), value.numel());
+      if (length > 0 && step_length > 0) ratio = std::sqrt(length / step_length);
+    }
+    const double rate = this->rate_of(named.name, learning_rate) * ratio;
+    value.array() -= static_cast<Scalar>(rate) * direction.array();
   }
 };
 

@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -30,6 +31,10 @@ struct TrainerOptions {
   std::uint64_t seed = 1;  ///< of dropout
   /// Of the products, with weights and all else in float: full, or bf16 for models of float.
   Precision precision = Precision::full;
+  /// Each parameter changes as soon as its gradient is there, whose memory then serves the next
+  /// one, in updates of one part without clipping by one process. The numbers are the same, but a
+  /// gradient that is not finite leaves a model that has changed in part.
+  bool eager = false;
 };
 
 /// What one update did.
@@ -106,8 +111,8 @@ class Trainer {
 
   /// One update. loss(cx, i) is the PartLoss of part i of the batch; all parts' gradients are added
   /// up before the model changes. Each process computes some of the parts; what is reported is of
-  /// all. Throws Error, and leaves the model as it was, where the loss or a gradient is not finite,
-  /// with the name of the first such parameter.
+  /// all. Throws Error, and leaves the model as it was (unless it is eager), where the loss or a
+  /// gradient is not finite, with the name of the first such parameter.
   template <class Loss>
   UpdateReport step(Context& cx, Index parts, Loss&& loss) {
     UpdateReport report{.step = optimizer_.steps(),
@@ -118,6 +123,8 @@ class Trainer {
     double& count = sums[1];
     workers_.require_same("update", report.step);
     workers_.require_same("parts of the batch", parts);
+    const bool eager =
+        options_.eager && std::same_as<Workers, OneProcess> && parts == 1 && options_.clip == 0;
     workers_.together([&] {
       for (Index i = workers_.rank(); i < parts; i += workers_.size()) {
         Tape<Scalar> tape;
@@ -126,22 +133,29 @@ class Trainer {
                 .bits(static_cast<std::uint64_t>(report.step), static_cast<std::uint64_t>(i)));
         const PartLoss<Scalar> part = recorded(cx, tape, dropout, [&] { return loss(cx, i); });
         const auto value = static_cast<double>(part.mean.item());
-        check(std::isfinite(value), "training: the loss of update ", report.step, " is ", value,
-              first_not_finite(gradients), "; a lower learning rate or clipping may help");
-        gradients.add(tape.backward(part.mean, static_cast<Scalar>(part.count)));
+        if (!std::isfinite(value)) {
+          fail<Error>("training: the loss of update ", report.step, " is ", value,
+                      first_not_finite(gradients), "; a lower learning rate or clipping may help");
+        }
         total += value * part.count;
         count += part.count;
+        if (eager && count > 0)
+          step_back(cx, tape, part, report);
+        else
+          gradients.add(tape.backward(part.mean, static_cast<Scalar>(part.count)));
       }
     });
     workers_.sum(sums);
     check(count > 0, "training: the batch of update ", report.step, " has nothing to learn from");
     report.loss = total / count;
+    if (eager) return report;
     workers_.sum_gradients(model_, gradients, Optimizer::by_element);
     auto&& share = workers_.share(model_, Optimizer::by_element);
     report.gradient_norm = workers_.norm(gradient_norm(share, gradients)) / count;
-    check(std::isfinite(report.gradient_norm), "training: the gradients of update ", report.step,
-          " are not finite", first_not_finite(gradients),
-          "; a lower learning rate or clipping may help");
+    if (!std::isfinite(report.gradient_norm)) {
+      fail<Error>("training: the gradients of update ", report.step, " are not finite",
+                  first_not_finite(gradients), "; a lower learning rate or clipping may help");
+    }
     optimizer_.step(cx, share, gradients, report.learning_rate,
                     clip_factor(report.gradient_norm, options_.clip) / count);
     workers_.spread(model_, gradients, Optimizer::by_element);
@@ -253,6 +267,34 @@ class Trainer {
     if (options_.dropout) cx.dropout = &dropout;
     cx.products = options_.precision;
     return compute();
+  }
+
+  /// The backward pass and the update of each parameter that it is done with.
+  void step_back(Context& cx, Tape<Scalar>& tape, const PartLoss<Scalar>& part,
+                 UpdateReport& report) {
+    const auto names = named_parameters(model_);
+    std::unordered_multimap<const Scalar*, std::size_t> by_memory;
+    for (std::size_t i = 0; i < names.size(); ++i) {
+      const auto& parameter = std::as_const(names[i].parameter);
+      if (parameter.defined()) by_memory.emplace(parameter.value().data(), i);
+    }
+    double sum_of_squares = 0;
+    optimizer_.begin_step();
+    const auto update = [&](const auto& named, const Tensor<Scalar>& gradient) {
+      sum_of_squares += kernels::sum_of_squares(gradient.data(), gradient.numel());
+      check(std::isfinite(sum_of_squares), "training: the gradients of update ", report.step,
+            " are not finite; the first is that of ", named.name,
+            "; a lower learning rate or clipping may help");
+      optimizer_.update(cx, named, gradient, report.learning_rate, 1 / part.count);
+    };
+    tape.backward(part.mean, static_cast<Scalar>(part.count),
+                  [&](const Tensor<Scalar>& leaf, const Tensor<Scalar>& gradient) {
+                    const auto [first, last] = by_memory.equal_range(leaf.data());
+                    for (auto at = first; at != last; ++at) {
+                      with_gradient(names[at->second], gradient, update);
+                    }
+                  });
+    report.gradient_norm = std::sqrt(sum_of_squares) / part.count;
   }
 
   /// The first parameter that has, or whose gradient has, a number that is not finite.

@@ -131,6 +131,8 @@ struct Kernels {
   /// The update of Adam, as adamw.hpp explains it.
   void (*adam)(const AdamStep<float>& step, const float* gradient, float* mean, float* square,
                float* value, float* direction, Index n) noexcept;
+  /// The sum of the squares of n numbers, in double.
+  double (*sum_of_squares)(const float* x, Index n) noexcept;
   /// y = exp(x)
   void (*exp)(const float* x, float* y, Index n) noexcept;
   /// y = erf(x)

@@ -64,6 +64,30 @@ inline void adam(const AdamStep<float>& step, const float* gradient, float* mean
   }
 }
 
+/// The sum of the squares, in double.
+inline double sum_of_squares(const float* x, Index n) noexcept {
+  using Halves [[gnu::vector_size(EIGENFORMER_VECTOR_BYTES / 2)]] = float;
+  using Doubles [[gnu::vector_size(EIGENFORMER_VECTOR_BYTES)]] = double;
+  constexpr Index half = lanes / 2;
+  constexpr int parts = 4;
+  Doubles sums[parts] = {};
+  Index i = 0;
+  for (; i + parts * half <= n; i += parts * half) {
+    EIGENFORMER_UNROLL
+    for (int part = 0; part < parts; ++part) {
+      Halves numbers;
+      __builtin_memcpy(&numbers, x + i + part * half, sizeof(numbers));
+      const Doubles wide = __builtin_convertvector(numbers, Doubles);
+      sums[part] += wide * wide;
+    }
+  }
+  sums[0] += sums[1] + (sums[2] + sums[3]);
+  double sum = 0;
+  for (Index j = 0; j < half; ++j) sum += sums[0][j];
+  for (; i < n; ++i) sum += static_cast<double>(x[i]) * static_cast<double>(x[i]);
+  return sum;
+}
+
 /// y = softmax(x); returns the sum of exp(x - max) and sets `top` to max.
 inline float softmax_row(const float* x, float* y, Index n, float* top) noexcept {
   float most = -__builtin_inff();
