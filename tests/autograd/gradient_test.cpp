@@ -1,4 +1,5 @@
 // Every operation's gradient against central differences in double.
+#include <limits>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -45,6 +46,82 @@ TEST(Gradient, LinearWithEveryActivation) {
         },
         {random({3, 5}, 1), random({4, 5}, 2), random({4}, 3)});
   }
+}
+
+TEST(Gradient, WhatIsComputedAgainIsReadByLaterOperations) {
+  for (const auto activation : {ef::Activation::gelu, ef::Activation::none}) {
+    expect_gradients(
+        [&](Context& cx, const Inputs& in) {
+          const T y = ef::layer_norm(cx, in[0], in[1], in[2], in[3], 1e-5);
+          const T z = ef::linear(cx, y, in[4], in[5], activation);
+          return weigh(cx, ef::add(cx, ef::linear(cx, z, in[6], T()), ef::scale(cx, y, 0.5)));
+        },
+        {random({3, 7}, 1), random({3, 7}, 2), random({7}, 3), random({7}, 4), random({4, 7}, 5),
+         random({4}, 6), random({7, 4}, 7)});
+  }
+}
+
+TEST(Gradient, OwnOperationsAreComputedAgain) {
+  Context cx(1);
+  ef::Tape<double> tape;
+  cx.tape = &tape;
+  const T x = random({3, 4}, 1);
+  const T weight = random({2, 4}, 2);
+  int times = 0;
+  const T watched = tape.watch(x);
+  T doubled = ef::scale(cx, watched, 2.0);
+  tape.recompute_by(doubled, [&times, x](Context&) {
+    ++times;
+    T again = x.clone();
+    again.array() *= 2;
+    return again;
+  });
+  const T y = ef::linear(cx, doubled, tape.watch(weight), T());
+  const T expected = doubled.clone();
+  doubled.fill(0);  // nobody reads it
+  const auto gradients = tape.backward(ef::sum(cx, y));
+  EXPECT_EQ(times, 1);
+  const auto columns = expected.matrix().colwise().sum();
+  EXPECT_TRUE(gradients[weight].matrix().row(0).isApprox(columns, 1e-14));
+  EXPECT_TRUE(gradients[weight].matrix().row(1).isApprox(columns, 1e-14));
+}
+
+TEST(Gradient, CrossEntropyOverwritesNoLogitsThatAreStillThere) {
+  const std::vector<ef::TokenId> labels{2, 0};
+  Context cx(1);
+  const auto gradient = [&](bool keep) {
+    ef::Tape<double> tape;
+    cx.tape = &tape;
+    const T x = random({2, 3}, 1);
+    T logits = ef::scale(cx, tape.watch(x), 3.0);
+    const T before = logits.clone();
+    const T loss = ef::cross_entropy<double>(cx, logits, labels);
+    if (!keep) logits = T();
+    const auto gradients = tape.backward(loss);
+    if (keep) EXPECT_TRUE(logits.array().isApprox(before.array(), 0));
+    return gradients[x].clone();
+  };
+  EXPECT_TRUE(gradient(true).array().isApprox(gradient(false).array(), 0));
+}
+
+TEST(Gradient, LeavesAreTakenWhenNothingReadsThemAnyMore) {
+  Context cx(1);
+  ef::Tape<double> tape;
+  cx.tape = &tape;
+  const T first = random({4, 3}, 1);
+  const T second = random({5, 4}, 2);
+  const T x = random({2, 3}, 3);
+  const T once = ef::linear(cx, x, tape.watch(first), T(), ef::Activation::tanh);
+  const T loss = ef::sum(cx, ef::linear(cx, once, tape.watch(second), T()));
+  std::vector<const double*> order;
+  std::vector<T> taken;
+  tape.backward(loss, 1.0, [&](const T& leaf, const T& gradient) {
+    order.push_back(leaf.data());
+    taken.push_back(gradient.clone());
+    T(leaf).fill(std::numeric_limits<double>::quiet_NaN());
+  });
+  EXPECT_EQ(order, (std::vector<const double*>{second.data(), first.data()}));
+  for (const T& gradient : taken) EXPECT_TRUE(gradient.array().allFinite());
 }
 
 TEST(Gradient, Activate) {

@@ -111,6 +111,14 @@ TEST(MemoryPool, GivesTheSameBlockAgain) {
   EXPECT_EQ(again.data(), first);
 }
 
+TEST(MemoryPool, NumbersThatAreKeptTakeNoBlockFarTooLarge) {
+  ef::MemoryPool pool;
+  const void* block = pool.allocate(4000).data();
+  EXPECT_NE(pool.allocate(900, /*closely=*/true).data(), block);
+  EXPECT_EQ(pool.allocate(2000, /*closely=*/true).data(), block);
+  EXPECT_EQ(pool.allocate(1100).data(), block);  // the smallest that is free
+}
+
 TEST(MemoryPool, TensorsOutliveIt) {
   ef::Tensor<double> tensor;
   {

@@ -65,7 +65,7 @@ class Context {
   /// Uninitialised numbers from the memory pool.
   template <class Scalar>
   [[nodiscard]] Tensor<Scalar> empty(const Shape& shape) {
-    return Tensor<Scalar>(memory_, shape);
+    return Tensor<Scalar>(memory_, shape, /*closely=*/tape != nullptr);
   }
   /// Zeros from the memory pool.
   template <class Scalar>

@@ -117,6 +117,20 @@ void activate_approximately(Activation activation, const Scalar* x, Scalar* y, I
   activate(activation, x, y, n);
 }
 
+/// y = f(x) for all rows; `approximately` to the digits of bfloat16.
+template <class Scalar>
+void activate_rows(ThreadPool& pool, Activation activation, MatrixView<const Scalar> x,
+                   MatrixView<Scalar> y, bool approximately = false) {
+  parallel_for(pool, x.rows, 16, [&](Index begin, Index end) {
+    for (Index i = begin; i < end; ++i) {
+      if (approximately)
+        activate_approximately(activation, x.row(i), y.row(i), x.cols);
+      else
+        activate(activation, x.row(i), y.row(i), x.cols);
+    }
+  });
+}
+
 /// dx = f'(x) dy for n numbers; dx may be dy.
 template <class Scalar>
 void activate_backward(Activation activation, const Scalar* x, const Scalar* dy, Scalar* dx,

@@ -277,6 +277,19 @@ inline void attend_alone(const Attention<float>& attention, const Attention<floa
                    out.row(part.query_begin) + part.value_column);
 }
 
+/// The softmax of the queries `begin` to `begin + rows` of `scores`, `[queries, keys]`.
+template <class Scalar>
+void attention_probabilities(const Attention<Scalar>& attention,
+                             const typename Attention<Scalar>::Part& part, Index begin,
+                             MatrixView<Scalar> scores) {
+  gemm_tile<Scalar>(Layout::b_transposed, part.query.middle_rows(begin, scores.rows), part.key,
+                    scores);
+  for (Index i = 0; i < scores.rows; ++i) {
+    attention.scale_and_mask(scores.row(i), begin + i, part, std::numeric_limits<Scalar>::lowest());
+    softmax_row(scores.row(i), scores.row(i), scores.cols);
+  }
+}
+
 }  // namespace detail
 
 /// Writes out `[query tokens, heads * value size]`, and, unless null, the `probabilities` of all
@@ -308,14 +321,8 @@ void attention_forward(ThreadPool& pool, const Attention<Scalar>& attention, Mat
       const Index count = std::min(attention.block, queries - begin);
       const MatrixView<Scalar> scores{
           detail::scratch<Scalar, detail::Scratch::scores>(count * keys), count, keys, keys};
-      gemm_tile<Scalar>(Layout::b_transposed, part.query.middle_rows(begin, count), part.key,
-                        scores);
+      detail::attention_probabilities(attention, part, begin, scores);
       const Index first = part.probabilities + begin * keys;
-      for (Index i = 0; i < count; ++i) {
-        attention.scale_and_mask(scores.row(i), begin + i, part,
-                                 std::numeric_limits<Scalar>::lowest());
-        softmax_row(scores.row(i), scores.row(i), keys);
-      }
       if (probabilities != nullptr) {
         std::copy_n(scores.data, count * keys, probabilities + first);
       }
@@ -329,12 +336,12 @@ void attention_forward(ThreadPool& pool, const Attention<Scalar>& attention, Mat
   });
 }
 
-/// Gradients from the saved probabilities.
+/// Gradients, by way of the probabilities, which are computed again: kept, they would take more
+/// memory the longer the texts.
 template <class Scalar>
 void attention_backward(ThreadPool& pool, const Attention<Scalar>& attention,
-                        const Scalar* probabilities, MatrixView<const Scalar> dout,
-                        MatrixView<Scalar> dquery, MatrixView<Scalar> dkey,
-                        MatrixView<Scalar> dvalue) {
+                        MatrixView<const Scalar> dout, MatrixView<Scalar> dquery,
+                        MatrixView<Scalar> dkey, MatrixView<Scalar> dvalue) {
   const Index heads = attention.heads;
   pool.run(attention.segments() * heads, [&](Index task) {
     const auto part = attention.part(task / heads, task % heads);
@@ -344,16 +351,17 @@ void attention_backward(ThreadPool& pool, const Attention<Scalar>& attention,
                              Index width) {
       return d.middle_rows(begin, rows).columns(column, width);
     };
-    const MatrixView<const Scalar> p{probabilities + part.probabilities, queries, keys, keys};
-    const MatrixView<Scalar> work{detail::scratch<Scalar, detail::Scratch::scores>(queries * keys),
-                                  queries, keys, keys};
+    Scalar* const room = detail::scratch<Scalar, detail::Scratch::scores>(2 * queries * keys);
+    const MatrixView<Scalar> p{room, queries, keys, keys};
+    const MatrixView<Scalar> work{room + queries * keys, queries, keys, keys};
+    detail::attention_probabilities(attention, part, 0, p);
     const MatrixView<const Scalar> dy = dout.middle_rows(part.query_begin, queries)
                                             .columns(part.value_column, attention.value_size());
     const bool drops = attention.dropout.drops();
     // dv = dropped(p)^T dy
     if (drops) attention.dropout.apply(p.data, work.data, queries * keys, part.probabilities);
     gemm_tile<Scalar>(
-        Layout::a_transposed, drops ? MatrixView<const Scalar>(work) : p, dy,
+        Layout::a_transposed, drops ? work : p, dy,
         head_of(dvalue, part.key_begin, keys, part.value_column, attention.value_size()));
     // dp = dropout(dy v^T), then through the softmax
     gemm_tile<Scalar>(Layout::b_transposed, dy, part.value, work);

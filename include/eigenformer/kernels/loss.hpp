@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "eigenformer/base/batch.hpp"
+#include "eigenformer/kernels/scratch.hpp"
 #include "eigenformer/kernels/softmax.hpp"
 #include "eigenformer/threading/thread_pool.hpp"
 
@@ -27,19 +28,19 @@ struct CrossEntropyTarget {
   }
 };
 
-/// The losses of all rows, 0 where the label is ignored. `probabilities` gets the softmax.
+/// The losses of all rows, 0 where the label is ignored.
 template <class Scalar>
 void cross_entropy_forward(ThreadPool& pool, MatrixView<const Scalar> logits,
-                           const CrossEntropyTarget<Scalar>& target,
-                           MatrixView<Scalar> probabilities, Scalar* losses) {
+                           const CrossEntropyTarget<Scalar>& target, Scalar* losses) {
   const Scalar smoothing = target.smoothing;
   parallel_for(pool, logits.rows, 8, [&](Index begin, Index end) {
+    Scalar* const probabilities = detail::scratch<Scalar, detail::Scratch::scores>(logits.cols);
     for (Index i = begin; i < end; ++i) {
       const Scalar* x = logits.row(i);
-      const Scalar log_sum = softmax_row(x, probabilities.row(i), logits.cols);
       const TokenId label = target.label(i);
       losses[i] = 0;
       if (label == target.ignored) continue;
+      const Scalar log_sum = softmax_row(x, probabilities, logits.cols);
       losses[i] = (Scalar(1) - smoothing) * target.weight(label) * (log_sum - x[label]);
       if (smoothing == Scalar(0)) continue;
       Scalar sum = 0;
@@ -49,15 +50,16 @@ void cross_entropy_forward(ThreadPool& pool, MatrixView<const Scalar> logits,
   });
 }
 
-/// dlogits = (softmax - target) scale with all weights 1, 0 in ignored rows.
+/// dlogits, which may be the logits, = (softmax - target) scale with all weights 1, 0 in ignored
+/// rows.
 template <class Scalar>
-void cross_entropy_backward(ThreadPool& pool, MatrixView<const Scalar> probabilities,
+void cross_entropy_backward(ThreadPool& pool, MatrixView<const Scalar> logits,
                             const CrossEntropyTarget<Scalar>& target, Scalar scale,
                             MatrixView<Scalar> dlogits) {
-  const Scalar everywhere = target.smoothing / static_cast<Scalar>(probabilities.cols);
+  const Scalar everywhere = target.smoothing / static_cast<Scalar>(logits.cols);
   Scalar all = 0;  // the sum of the weights' shares that the smoothing spreads
-  for (Index j = 0; j < probabilities.cols; ++j) all += everywhere * target.weight(j);
-  parallel_for(pool, probabilities.rows, 8, [&](Index begin, Index end) {
+  for (Index j = 0; j < logits.cols; ++j) all += everywhere * target.weight(j);
+  parallel_for(pool, logits.rows, 8, [&](Index begin, Index end) {
     for (Index i = begin; i < end; ++i) {
       const TokenId label = target.label(i);
       if (label == target.ignored) {
@@ -65,11 +67,12 @@ void cross_entropy_backward(ThreadPool& pool, MatrixView<const Scalar> probabili
         continue;
       }
       const Scalar own = (Scalar(1) - target.smoothing) * target.weight(label);
-      for (Index j = 0; j < probabilities.cols; ++j) {
-        dlogits.row(i)[j] =
-            ((own + all) * probabilities.row(i)[j] - everywhere * target.weight(j)) * scale;
+      Scalar* const d = dlogits.row(i);
+      (void)softmax_row(logits.row(i), d, logits.cols);
+      for (Index j = 0; j < logits.cols; ++j) {
+        d[j] = ((own + all) * d[j] - everywhere * target.weight(j)) * scale;
       }
-      dlogits.row(i)[label] -= own * scale;
+      d[label] -= own * scale;
     }
   });
 }

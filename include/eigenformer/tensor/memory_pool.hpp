@@ -3,6 +3,7 @@
 // nor does the same computation on smaller shapes.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <bit>
@@ -130,16 +131,19 @@ class MemoryPool {
   /// An empty pool.
   MemoryPool() : state_(std::make_shared<detail::PoolState>()) {}
 
-  /// A block of at least `bytes` bytes, uninitialised.
-  [[nodiscard]] detail::Storage allocate(std::size_t bytes) {
+  /// A block of at least `bytes` bytes, uninitialised; `closely`: of less than four times as many,
+  /// for numbers that are kept while more are asked for.
+  [[nodiscard]] detail::Storage allocate(std::size_t bytes, bool closely = false) {
     const int size_class = detail::PoolState::class_of(bytes);
-    check<Error>(size_class < detail::PoolState::classes, "cannot allocate ", bytes, " bytes");
+    constexpr int all = detail::PoolState::classes;
+    check<Error>(size_class < all, "cannot allocate ", bytes, " bytes");
+    const auto end = static_cast<std::size_t>(closely ? std::min(size_class + 8, all) : all);
     detail::Block* block = nullptr;
     {
       const std::lock_guard lock(state_->mutex);
       // The smallest free block that is large enough: who has seen its largest shape has blocks for
       // all smaller ones.
-      for (auto at = static_cast<std::size_t>(size_class); at < state_->free.size(); ++at) {
+      for (auto at = static_cast<std::size_t>(size_class); at < end; ++at) {
         detail::Block*& list = state_->free[at];
         if (list == nullptr) continue;
         block = std::exchange(list, list->next_free);

@@ -77,8 +77,10 @@ class Tensor {
   /// Uninitialised numbers in memory of their own.
   explicit Tensor(const Shape& shape) : Tensor(detail::Storage::owned(bytes_of(shape)), shape) {}
 
-  /// Uninitialised numbers from a pool, which gets them back.
-  Tensor(MemoryPool& pool, const Shape& shape) : Tensor(pool.allocate(bytes_of(shape)), shape) {}
+  /// Uninitialised numbers from a pool, which gets them back; `closely` as in
+  /// MemoryPool::allocate.
+  Tensor(MemoryPool& pool, const Shape& shape, bool closely = false)
+      : Tensor(pool.allocate(bytes_of(shape), closely), shape) {}
 
   /// The values of an Eigen expression: `[n]` for vectors known as such at compile time, else
   /// `[rows, cols]`.

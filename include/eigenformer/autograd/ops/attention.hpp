@@ -1,5 +1,5 @@
 // scaled_dot_product_attention: softmax(q k^T / sqrt(d)) v per segment and head.
-// The backward pass starts from the saved probabilities p:
+// The backward pass starts from the probabilities p, which it computes again:
 //   dv = p^T dy,  dp = dy v^T,  ds = p (dp - rowsum(dp p)),  dq = ds k / sqrt(d),  dk = ds^T q /
 //   sqrt(d).
 #pragma once
@@ -89,7 +89,7 @@ template <class Scalar, class Gradients>
                                        pattern,       options.precision};
   Tensor<Scalar> out = cx.empty<Scalar>({query.size(0), value.cols()});  // [tokens, heads * e]
   Tensor<Scalar> saved;                                                  // [probabilities]
-  if (tape != nullptr || probabilities != nullptr) {
+  if (probabilities != nullptr) {
     saved = cx.empty<Scalar>({attention.probabilities_before(attention.segments())});
   }
   kernels::attention_forward<Scalar>(cx.threads(), attention, out.view(), saved.data());
@@ -106,7 +106,7 @@ template <class Scalar, class Gradients>
   if (tape != nullptr) {
     tape->record(
         cx, out,
-        [attention, saved, gradients = std::forward<Gradients>(gradients),
+        [attention, gradients = std::forward<Gradients>(gradients),
          query_offsets = std::vector<Index>(query_offsets.begin(), query_offsets.end()),
          key_offsets = std::vector<Index>(key_offsets.begin(), key_offsets.end()),
          mask = std::vector<std::uint8_t>(options.key_mask.begin(), options.key_mask.end())](
@@ -117,8 +117,8 @@ template <class Scalar, class Gradients>
           again.key_mask = mask;
           gradients(pass, [&](MatrixView<Scalar> dquery, MatrixView<Scalar> dkey,
                               MatrixView<Scalar> dvalue) {
-            kernels::attention_backward<Scalar>(pass.context().threads(), again, saved.data(),
-                                                dout.view(), dquery, dkey, dvalue);
+            kernels::attention_backward<Scalar>(pass.context().threads(), again, dout.view(),
+                                                dquery, dkey, dvalue);
           });
         });
   }

@@ -35,7 +35,8 @@ template <class Scalar>
                            precision != Precision::full},
                           y.view(), precision);
   if (tape != nullptr) {
-    tape->record(cx, y, [=](auto& pass, const Tensor<Scalar>& dy) {
+    const auto kept = tape->keep(x);
+    tape->record(cx, y, [=, x = x.place()](auto& pass, const Tensor<Scalar>& dy) {
       Context& bx = pass.context();
       Tensor<Scalar> dz = dy;  // [..., out]
       if (z.defined()) {
@@ -50,13 +51,21 @@ template <class Scalar>
       }
       if (pass.wants(weight)) {
         const auto [dweight, add] = pass.target(weight);
-        kernels::gemm<Scalar>(bx.threads(), kernels::Layout::a_transposed, dz.view(), x.view(),
-                              dweight, add, precision);
+        kernels::gemm<Scalar>(bx.threads(), kernels::Layout::a_transposed, dz.view(),
+                              kept(bx).view(), dweight, add, precision);
       }
       if (pass.wants(bias)) {
         kernels::add_column_sums<Scalar>(bx.threads(), dz.view(), pass.accumulator(bias).data());
       }
     });
+    if (z.defined()) {
+      tape->recompute_by(y, [z, activation, precision](Context& bx) {
+        Tensor<Scalar> again = bx.empty<Scalar>(z.shape());  // [..., out]
+        kernels::activate_rows<Scalar>(bx.threads(), activation, z.view(), again.view(),
+                                       precision != Precision::full);
+        return again;
+      });
+    }
   }
   return y;
 }

@@ -45,25 +45,22 @@ template <class Scalar>
   }
   check<ShapeError>(counted > 0, "cross_entropy: all ", labels.size(),
                     " labels are ignore_index, or of weight 0; the mean over none is undefined");
-  Tensor<Scalar> probabilities = cx.empty<Scalar>(logits.shape());  // [n, classes]
-  Tensor<Scalar> losses = cx.empty<Scalar>({logits.size(0)});       // [n]
-  kernels::cross_entropy_forward<Scalar>(cx.threads(), logits.view(), target, probabilities.view(),
-                                         losses.data());
+  Tensor<Scalar> losses = cx.empty<Scalar>({logits.size(0)});  // [n]
+  kernels::cross_entropy_forward<Scalar>(cx.threads(), logits.view(), target, losses.data());
   Tensor<Scalar> loss = cx.empty<Scalar>({});
   loss.fill(losses.array().sum() / counted);
   if (Tape<Scalar>* tape = tracking<Scalar>(cx, logits)) {
     tape->record(cx, loss,
-                 [logits = logits.place(), probabilities, counted, target, weights,
+                 [logits, counted, target, weights,
                   kept = std::vector<TokenId>(labels.begin(), labels.end())](
                      auto& pass, const Tensor<Scalar>& dloss) {
                    kernels::CrossEntropyTarget<Scalar> again = target;
                    again.labels = kept;
                    again.weights = weights;
-                   Tensor<Scalar> dlogits =
-                       pass.context().template empty<Scalar>(logits.shape());  // [n, classes]
-                   kernels::cross_entropy_backward<Scalar>(pass.context().threads(),
-                                                           probabilities.view(), again,
-                                                           dloss.item() / counted, dlogits.view());
+                   Tensor<Scalar> dlogits = pass.reuse(logits);  // [n, classes]
+                   kernels::cross_entropy_backward<Scalar>(pass.context().threads(), logits.view(),
+                                                           again, dloss.item() / counted,
+                                                           dlogits.view());
                    pass.add(logits, std::move(dlogits));
                  });
   }

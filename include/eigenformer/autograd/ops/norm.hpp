@@ -54,6 +54,12 @@ template <class Scalar>
                    pass.add(residual, ds);
                    pass.add(x, std::move(ds));
                  });
+    tape->recompute_by(y, [sum, gamma, beta, eps](Context& bx) {
+      Tensor<Scalar> again = bx.empty<Scalar>(sum.shape());  // [..., n]
+      kernels::layer_norm_forward<Scalar>(bx.threads(), sum.view(), {}, gamma.data(), beta.data(),
+                                          static_cast<Scalar>(eps), again.view(), {}, nullptr);
+      return again;
+    });
   }
   return y;
 }

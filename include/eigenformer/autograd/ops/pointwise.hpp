@@ -41,9 +41,7 @@ template <class Scalar>
 template <class Scalar>
 [[nodiscard]] Tensor<Scalar> activate(Context& cx, const Tensor<Scalar>& x, Activation activation) {
   Tensor<Scalar> y = cx.empty<Scalar>(x.shape());
-  for (Index i = 0; i < x.row_count(); ++i) {
-    kernels::activate(activation, x.view().row(i), y.view().row(i), x.cols());
-  }
+  kernels::activate_rows<Scalar>(cx.threads(), activation, x.view(), y.view());
   if (Tape<Scalar>* tape = tracking<Scalar>(cx, x)) {
     tape->record(cx, y, [x, activation](auto& pass, const Tensor<Scalar>& dy) {
       Tensor<Scalar> dx = pass.context().template empty<Scalar>(dy.shape());

@@ -20,11 +20,10 @@ template <class Scalar>
   return t * target.weight(j);
 }
 
-/// The losses of all rows, 0 where the label is ignored. `probabilities` gets the softmax.
+/// The losses of all rows, 0 where the label is ignored.
 template <class Scalar>
 void cross_entropy_forward(MatrixView<const Scalar> logits,
-                           const CrossEntropyTarget<Scalar>& target,
-                           MatrixView<Scalar> probabilities, Scalar* losses) {
+                           const CrossEntropyTarget<Scalar>& target, Scalar* losses) {
   for (Index i = 0; i < logits.rows; ++i) {
     const Wide<Scalar> log_sum = log_sum_exp(logits.row(i), logits.cols);
     Wide<Scalar> loss = 0;
@@ -32,7 +31,6 @@ void cross_entropy_forward(MatrixView<const Scalar> logits,
       const Wide<Scalar> log_p = logits.row(i)[j] - log_sum;
       const Wide<Scalar> t = weighted_target(target, i, j, logits.cols);
       if (target.label(i) != target.ignored && t != 0) loss -= t * log_p;
-      probabilities.row(i)[j] = static_cast<Scalar>(std::exp(log_p));
     }
     losses[i] = static_cast<Scalar>(loss);
   }
@@ -40,16 +38,17 @@ void cross_entropy_forward(MatrixView<const Scalar> logits,
 
 /// dlogits = scale times the slope of the loss, p[j] sum(t w) - t[j] w[j]; 0 in ignored rows.
 template <class Scalar>
-void cross_entropy_backward(MatrixView<const Scalar> probabilities,
+void cross_entropy_backward(MatrixView<const Scalar> logits,
                             const CrossEntropyTarget<Scalar>& target, Scalar scale,
                             MatrixView<Scalar> dlogits) {
-  const Index classes = probabilities.cols;
-  for (Index i = 0; i < probabilities.rows; ++i) {
+  const Index classes = logits.cols;
+  for (Index i = 0; i < logits.rows; ++i) {
+    const Wide<Scalar> log_sum = log_sum_exp(logits.row(i), classes);
     Wide<Scalar> all = 0;
     for (Index j = 0; j < classes; ++j) all += weighted_target(target, i, j, classes);
     for (Index j = 0; j < classes; ++j) {
       const Wide<Scalar> slope =
-          (probabilities.row(i)[j] * all - weighted_target(target, i, j, classes)) * scale;
+          (std::exp(logits.row(i)[j] - log_sum) * all - weighted_target(target, i, j, classes)) * scale;
       const bool counts = target.label(i) != target.ignored;
       dlogits.row(i)[j] = counts ? static_cast<Scalar>(slope) : Scalar(0);
     }
