@@ -148,9 +148,10 @@ TEST(Trainer, StopsWhereNumbersAreNotFinite) {
 }
 
 template <class Optimizer>
-void expect_same_when_eager(Index parts, double clip) {
+void expect_same_when_eager(Index parts, double clip, bool recompute = false) {
   ef::TrainerOptions later = options();
   later.clip = clip;
+  later.recompute = recompute;
   ef::TrainerOptions eager = later;
   eager.eager = true;
   Model a(small());
@@ -179,6 +180,7 @@ void expect_same_when_eager(Index parts, double clip) {
 
 TEST(Trainer, EagerOnesComputeTheSame) {
   expect_same_when_eager<ef::AdamW<float>>(1, 0);
+  expect_same_when_eager<ef::AdamW<float>>(1, 0, true);
   expect_same_when_eager<ef::Lamb<float>>(1, 0);
   expect_same_when_eager<ef::AdamW<float>>(2, 0);  // which wait for all parts,
   expect_same_when_eager<ef::AdamW<float>>(1, 1);  // or for the norm
