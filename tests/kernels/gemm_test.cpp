@@ -1,6 +1,9 @@
 // Products against their reference, at sizes around the tiles' borders.
 #include "eigenformer/kernels/gemm.hpp"
 
+#include <algorithm>
+#include <bit>
+
 #include "eigenformer/base/dtype.hpp"
 #include "eigenformer/kernels/reference/gemm.hpp"
 
@@ -191,6 +194,38 @@ TYPED_TEST(Gemm, LinearWithEveryEpilogue) {
         EXPECT_TRUE(close(found, expected, epsilons))
             << s.m << ' ' << s.n << ' ' << s.k << " activation " << activation;
         EXPECT_TRUE(close(found_z, expected_z, epsilons));
+      }
+    }
+  }
+}
+
+TEST(Linear, KeepsItsSumsInBFloat16) {
+  ef::ThreadPool pool(2);
+  const kernels::Kernels& k = kernels::active_kernels();
+  for (const Sizes& s : sizes) {
+    const Strided<float> x(s.m, s.k, 1);
+    const Strided<float> weight(s.n, s.k, 2);
+    const Index words = kernels::ActivationInput<float>::words(s.n);
+    const Index stride = words + 3;
+    const kernels::Word untouched = 7;
+    std::vector<kernels::Word> rounded(static_cast<std::size_t>(s.m * stride), untouched);
+    Strided<float> y(s.m, s.n, 4);
+    Strided<float> z(s.m, s.n, 5, 1);
+    kernels::Epilogue<float> epilogue{.activation = ef::Activation::gelu, .approximate = true};
+    epilogue.pre_activation = z.view();
+    epilogue.rounded = {rounded.data(), s.m, words, stride};
+    kernels::linear<float>(pool, x.view(), weight.view(), epilogue, y.view(), ef::Precision::bf16);
+    const kernels::ActivationInput<float> input{{}, {rounded.data(), s.m, words, stride}};
+    std::vector<kernels::Word> expected(static_cast<std::size_t>(words));
+    for (Index i = 0; i < s.m; ++i) {
+      k.bfloat16_row(z.view().row(i), s.n, expected.data());
+      const kernels::Word* const found = rounded.data() + i * stride;
+      EXPECT_TRUE(std::equal(expected.begin(), expected.end(), found)) << s.n << " row " << i;
+      EXPECT_EQ(std::count(found + words, found + stride, untouched), 3);
+      const float* const row = input.row(i, s.n);
+      for (Index j = 0; j < s.n; ++j) {
+        const kernels::Word word = found[j / 2];
+        ASSERT_EQ(row[j], std::bit_cast<float>(j % 2 == 0 ? word << 16 : word & 0xffff0000u));
       }
     }
   }

@@ -326,6 +326,21 @@ TEST_P(EveryIsa, BytesOfEqualOrImpossibleNumbers) {
   EXPECT_TRUE(std::isfinite(scale));
 }
 
+TEST_P(EveryIsa, RowsBecomeBFloat16AndFloatsAgain) {
+  for (const Index n : {0, 1, 15, 16, 17, 100}) {
+    const auto x = random(n, 1);
+    std::vector<kernels::Word> words(static_cast<std::size_t>((n + 15) / 16 * 8));
+    std::vector<float> found(static_cast<std::size_t>(n) + 1, 7.0f);
+    k().bfloat16_row(x.data(), n, words.data());
+    k().float_row(words.data(), n, found.data());
+    EXPECT_EQ(found.back(), 7.0f) << "written outside";
+    for (std::size_t i = 0; i < static_cast<std::size_t>(n); ++i) {
+      EXPECT_EQ(double(found[i]), bfloat16_of(words[i / 2], static_cast<Index>(i % 2)));
+      EXPECT_NEAR(found[i], x[i], std::abs(x[i]) / 256);
+    }
+  }
+}
+
 TEST_P(EveryIsa, PacksWordsOfEverySize) {
   for (const Index width : {6, 8}) {
     for (const Index steps : {0, 1, 7, 8, 9, 24, 29}) {

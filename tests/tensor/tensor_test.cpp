@@ -111,12 +111,12 @@ TEST(MemoryPool, GivesTheSameBlockAgain) {
   EXPECT_EQ(again.data(), first);
 }
 
-TEST(MemoryPool, NumbersThatAreKeptTakeNoBlockFarTooLarge) {
+TEST(MemoryPool, NumbersThatAreKeptTakeNoBlockThatIsTooLarge) {
   ef::MemoryPool pool;
   const void* block = pool.allocate(4000).data();
-  EXPECT_NE(pool.allocate(900, /*closely=*/true).data(), block);
-  EXPECT_EQ(pool.allocate(2000, /*closely=*/true).data(), block);
-  EXPECT_EQ(pool.allocate(1100).data(), block);  // the smallest that is free
+  EXPECT_NE(pool.allocate(2000, /*closely=*/true).data(), block);
+  EXPECT_EQ(pool.allocate(3900, /*closely=*/true).data(), block);
+  EXPECT_EQ(pool.allocate(3000).data(), block);  // the smallest that is large enough
 }
 
 TEST(MemoryPool, TensorsOutliveIt) {

@@ -10,6 +10,7 @@
 #include "eigenformer/base/shape.hpp"
 #include "eigenformer/kernels/isa/kernels.hpp"
 #include "eigenformer/kernels/matrix_view.hpp"
+#include "eigenformer/kernels/scratch.hpp"
 #include "eigenformer/threading/thread_pool.hpp"
 
 namespace eigenformer::kernels {
@@ -117,16 +118,38 @@ void activate_approximately(Activation activation, const Scalar* x, Scalar* y, I
   activate(activation, x, y, n);
 }
 
-/// y = f(x) for all rows; `approximately` to the digits of bfloat16.
+/// What an activation reads, `[m, n]`: numbers, or what a linear layer kept of them in bfloat16.
 template <class Scalar>
-void activate_rows(ThreadPool& pool, Activation activation, MatrixView<const Scalar> x,
-                   MatrixView<Scalar> y, bool approximately = false) {
-  parallel_for(pool, x.rows, 16, [&](Index begin, Index end) {
+struct ActivationInput {
+  MatrixView<const Scalar> numbers = {};  ///< or empty
+  /// `[m, words]` of two bfloat16, padded to whole words of 16 numbers; or empty.
+  MatrixView<const Word> rounded = {};
+
+  /// Words of a row of n numbers.
+  [[nodiscard]] static Index words(Index n) noexcept { return (n + 15) / 16 * 8; }
+  /// Row i, of n numbers; there until the calling thread's next one.
+  [[nodiscard]] const Scalar* row(Index i, Index n) const {
+    if constexpr (std::is_same_v<Scalar, float>) {
+      if (rounded.data != nullptr) {
+        float* const x = detail::scratch<float, detail::Scratch::scaled_row>(n);
+        active_kernels().float_row(rounded.row(i), n, x);
+        return x;
+      }
+    }
+    return numbers.row(i);
+  }
+};
+
+/// y = f(x) for all rows; of rounded numbers to the digits of bfloat16.
+template <class Scalar>
+void activate_rows(ThreadPool& pool, Activation activation, const ActivationInput<Scalar>& x,
+                   MatrixView<Scalar> y) {
+  parallel_for(pool, y.rows, 16, [&](Index begin, Index end) {
     for (Index i = begin; i < end; ++i) {
-      if (approximately)
-        activate_approximately(activation, x.row(i), y.row(i), x.cols);
+      if (x.rounded.data != nullptr)
+        activate_approximately(activation, x.row(i, y.cols), y.row(i), y.cols);
       else
-        activate(activation, x.row(i), y.row(i), x.cols);
+        activate(activation, x.row(i, y.cols), y.row(i), y.cols);
     }
   });
 }
@@ -145,11 +168,12 @@ void activate_backward(Activation activation, const Scalar* x, const Scalar* dy,
 
 /// The same for rows, on all threads.
 template <class Scalar>
-void activate_rows_backward(ThreadPool& pool, Activation activation, MatrixView<const Scalar> x,
-                            MatrixView<const Scalar> dy, MatrixView<Scalar> dx) {
-  parallel_for(pool, x.rows, 16, [&](Index begin, Index end) {
+void activate_rows_backward(ThreadPool& pool, Activation activation,
+                            const ActivationInput<Scalar>& x, MatrixView<const Scalar> dy,
+                            MatrixView<Scalar> dx) {
+  parallel_for(pool, dx.rows, 16, [&](Index begin, Index end) {
     for (Index i = begin; i < end; ++i) {
-      activate_backward(activation, x.row(i), dy.row(i), dx.row(i), x.cols);
+      activate_backward(activation, x.row(i, dx.cols), dy.row(i), dx.row(i), dx.cols);
     }
   });
 }

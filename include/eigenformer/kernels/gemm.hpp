@@ -32,6 +32,7 @@ struct Epilogue {
   const Scalar* bias = nullptr;              ///< `[out]`, or null
   Activation activation = Activation::none;  ///< what y = f(x W^T + bias) takes as f
   MatrixView<Scalar> pre_activation = {};    ///< `[m, out]`: kept for the backward pass, or empty
+  MatrixView<Word> rounded = {};             ///< the same in bfloat16, as ActivationInput has it
   bool approximate = false;                  ///< y need not have more digits than bfloat16
 };
 
@@ -56,10 +57,17 @@ void fill_rows(MatrixView<Scalar> c, const Scalar* row) noexcept {
 template <class Scalar>
 void finish_tile(const Epilogue<Scalar>& epilogue, const MatrixView<Scalar>& tile, Index row,
                  Index column) {
-  if (epilogue.activation == Activation::none && epilogue.pre_activation.data == nullptr) return;
+  const bool keeps = epilogue.pre_activation.data != nullptr || epilogue.rounded.data != nullptr;
+  if (epilogue.activation == Activation::none && !keeps) return;
   for (Index i = 0; i < tile.rows; ++i) {
     if (epilogue.pre_activation.data != nullptr) {
       std::copy_n(tile.row(i), tile.cols, epilogue.pre_activation.row(row + i) + column);
+    }
+    if constexpr (std::is_same_v<Scalar, float>) {
+      if (epilogue.rounded.data != nullptr) {
+        active_kernels().bfloat16_row(tile.row(i), tile.cols,
+                                      epilogue.rounded.row(row + i) + column / 2);
+      }
     }
     if (epilogue.approximate)
       activate_approximately(epilogue.activation, tile.row(i), tile.row(i), tile.cols);
@@ -180,8 +188,11 @@ inline void multiply_row(const Product& how, const Tile& tile, Index width,
 /// The epilogue of the rows from `row` on.
 [[nodiscard]] inline Epilogue<float> epilogue_of_rows(Epilogue<float> epilogue,
                                                       Index row) noexcept {
-  MatrixView<float>& kept = epilogue.pre_activation;
-  if (kept.data != nullptr) kept = kept.middle_rows(row, kept.rows - row);
+  const auto skip = [row](auto& kept) {
+    if (kept.data != nullptr) kept = kept.middle_rows(row, kept.rows - row);
+  };
+  skip(epilogue.pre_activation);
+  skip(epilogue.rounded);
   return epilogue;
 }
 

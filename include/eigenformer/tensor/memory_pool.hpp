@@ -3,7 +3,6 @@
 // nor does the same computation on smaller shapes.
 #pragma once
 
-#include <algorithm>
 #include <array>
 #include <atomic>
 #include <bit>
@@ -131,13 +130,13 @@ class MemoryPool {
   /// An empty pool.
   MemoryPool() : state_(std::make_shared<detail::PoolState>()) {}
 
-  /// A block of at least `bytes` bytes, uninitialised; `closely`: of less than four times as many,
-  /// for numbers that are kept while more are asked for.
+  /// A block of at least `bytes` bytes, uninitialised; `closely`: at most a quarter more, for
+  /// numbers that are kept while others are asked for.
   [[nodiscard]] detail::Storage allocate(std::size_t bytes, bool closely = false) {
     const int size_class = detail::PoolState::class_of(bytes);
     constexpr int all = detail::PoolState::classes;
     check<Error>(size_class < all, "cannot allocate ", bytes, " bytes");
-    const auto end = static_cast<std::size_t>(closely ? std::min(size_class + 8, all) : all);
+    const auto end = static_cast<std::size_t>(closely ? size_class + 1 : all);
     detail::Block* block = nullptr;
     {
       const std::lock_guard lock(state_->mutex);

@@ -7,6 +7,23 @@
 
 namespace eigenformer {
 
+namespace detail {
+
+/// What a linear layer keeps of its sums for the backward pass of its activation. Products in
+/// bfloat16 read no more digits of what follows from it.
+template <class Scalar>
+struct BeforeActivation {
+  Tensor<Scalar> numbers;         // [..., out], or undefined
+  Tensor<kernels::Word> rounded;  // [rows, words], as ActivationInput has them, or undefined
+
+  [[nodiscard]] kernels::ActivationInput<Scalar> input() const {
+    if (rounded.defined()) return {{}, rounded.view()};
+    return {numbers.view(), {}};
+  }
+};
+
+}  // namespace detail
+
 /// `x` `[..., in]`, `weight` `[out, in]`, `bias` `[out]` or undefined: `[..., out]`.
 /// Throws ShapeError when inner sizes differ, ConfigError for products in a precision that the
 /// scalar has not. Mirrors torch.nn.functional.linear.
@@ -28,20 +45,29 @@ template <class Scalar>
                      "; unpacked weights multiply as they are, or float in bf16");
   Tensor<Scalar> y = cx.empty<Scalar>(x.shape().with(-1, weight.size(0)));  // [..., out]
   Tape<Scalar>* tape = tracking<Scalar>(cx, x, weight, bias);
-  Tensor<Scalar> z;  // [..., out], before the activation
-  if (tape != nullptr && activation != Activation::none) z = cx.empty<Scalar>(y.shape());
-  kernels::linear<Scalar>(cx.threads(), x.view(), weight.view(),
-                          {bias.data(), activation, z.defined() ? z.view() : MatrixView<Scalar>{},
-                           precision != Precision::full},
-                          y.view(), precision);
+  const bool rounds = precision != Precision::full;
+  kernels::Epilogue<Scalar> epilogue{bias.data(), activation};
+  epilogue.approximate = rounds;
+  detail::BeforeActivation<Scalar> z;
+  if (tape != nullptr && activation != Activation::none) {
+    if (rounds) {
+      z.rounded = cx.empty<kernels::Word>(
+          {y.row_count(), kernels::ActivationInput<Scalar>::words(y.cols())});
+      epilogue.rounded = z.rounded.view();
+    } else {
+      z.numbers = cx.empty<Scalar>(y.shape());
+      epilogue.pre_activation = z.numbers.view();
+    }
+  }
+  kernels::linear<Scalar>(cx.threads(), x.view(), weight.view(), epilogue, y.view(), precision);
   if (tape != nullptr) {
     const auto kept = tape->keep(x);
     tape->record(cx, y, [=, x = x.place()](auto& pass, const Tensor<Scalar>& dy) {
       Context& bx = pass.context();
       Tensor<Scalar> dz = dy;  // [..., out]
-      if (z.defined()) {
+      if (activation != Activation::none) {
         dz = bx.empty<Scalar>(dy.shape());
-        kernels::activate_rows_backward<Scalar>(bx.threads(), activation, z.view(), dy.view(),
+        kernels::activate_rows_backward<Scalar>(bx.threads(), activation, z.input(), dy.view(),
                                                 dz.view());
       }
       if (pass.wants(x)) {
@@ -58,11 +84,10 @@ template <class Scalar>
         kernels::add_column_sums<Scalar>(bx.threads(), dz.view(), pass.accumulator(bias).data());
       }
     });
-    if (z.defined()) {
-      tape->recompute_by(y, [z, activation, precision](Context& bx) {
-        Tensor<Scalar> again = bx.empty<Scalar>(z.shape());  // [..., out]
-        kernels::activate_rows<Scalar>(bx.threads(), activation, z.view(), again.view(),
-                                       precision != Precision::full);
+    if (activation != Activation::none) {
+      tape->recompute_by(y, [z, activation, shape = y.shape()](Context& bx) {
+        Tensor<Scalar> again = bx.empty<Scalar>(shape);  // [..., out]
+        kernels::activate_rows<Scalar>(bx.threads(), activation, z.input(), again.view());
         return again;
       });
     }

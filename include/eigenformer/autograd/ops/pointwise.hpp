@@ -41,11 +41,11 @@ template <class Scalar>
 template <class Scalar>
 [[nodiscard]] Tensor<Scalar> activate(Context& cx, const Tensor<Scalar>& x, Activation activation) {
   Tensor<Scalar> y = cx.empty<Scalar>(x.shape());
-  kernels::activate_rows<Scalar>(cx.threads(), activation, x.view(), y.view());
+  kernels::activate_rows<Scalar>(cx.threads(), activation, {x.view()}, y.view());
   if (Tape<Scalar>* tape = tracking<Scalar>(cx, x)) {
     tape->record(cx, y, [x, activation](auto& pass, const Tensor<Scalar>& dy) {
       Tensor<Scalar> dx = pass.context().template empty<Scalar>(dy.shape());
-      kernels::activate_rows_backward<Scalar>(pass.context().threads(), activation, x.view(),
+      kernels::activate_rows_backward<Scalar>(pass.context().threads(), activation, {x.view()},
                                               dy.view(), dx.view());
       pass.add(x, std::move(dx));
     });

@@ -111,6 +111,8 @@ struct Kernels {
                      Index step) noexcept;
   /// n numbers as bfloat16, two in a word.
   void (*bfloat16_row)(const float* x, Index n, Word* words) noexcept;
+  /// The same back: n floats from words of two bfloat16, padded to 8.
+  void (*float_row)(const Word* words, Index n, float* x) noexcept;
   /// Rows as steps of an operand, `width` words each, of one float.
   void (*float_rows)(const MatrixView<const float>& x, Word* words, Index width) noexcept;
   /// The same of two bfloat16, from two rows each.

@@ -120,6 +120,16 @@ inline void bfloat16_row(const float* x, Index n, Word* words) noexcept {
   });
 }
 
+/// The numbers of words of two bfloat16, which are padded to 8.
+inline void float_row(const Word* words, Index n, float* x) noexcept {
+  using Shorts [[gnu::vector_size(EIGENFORMER_VECTOR_BYTES / 2)]] = std::uint16_t;
+  for (Index i = 0; i < n; i += lanes) {
+    Shorts halves;
+    __builtin_memcpy(&halves, words + i / 2, sizeof(halves));
+    store_up_to(x + i, (Vector)(__builtin_convertvector(halves, Naturals) << 16), n - i);
+  }
+}
+
 /// n words, at sizes that matter without a loop.
 [[gnu::always_inline]] inline void copy_words(const float* x, Index n, Word* words) noexcept {
   switch (n) {

@@ -27,10 +27,10 @@ inline constexpr Kernels table {
 #else
       product_of<FloatWords>(),
 #endif
-      lanes, pack_words, bfloat16_row, float_rows, pair_rows, signed_byte_row, left_bfloat16_row,
-      left_byte_row, multiply, dropout, adam, sum_of_squares, exp, erf, tanh, gelu, gelu_approx,
-      gelu_backward, gelu_tanh, gelu_tanh_approx, silu, relu, softmax_row, softmax_columns<false>,
-      softmax_columns<true>, dot_rows, sum_rows, norm_row, norm_row_backward
+      lanes, pack_words, bfloat16_row, float_row, float_rows, pair_rows, signed_byte_row,
+      left_bfloat16_row, left_byte_row, multiply, dropout, adam, sum_of_squares, exp, erf, tanh,
+      gelu, gelu_approx, gelu_backward, gelu_tanh, gelu_tanh_approx, silu, relu, softmax_row,
+      softmax_columns<false>, softmax_columns<true>, dot_rows, sum_rows, norm_row, norm_row_backward
 };
 
 #undef EIGENFORMER_NATIVE_WORDS
