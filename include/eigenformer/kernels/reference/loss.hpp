@@ -48,7 +48,8 @@ void cross_entropy_backward(MatrixView<const Scalar> logits,
     for (Index j = 0; j < classes; ++j) all += weighted_target(target, i, j, classes);
     for (Index j = 0; j < classes; ++j) {
       const Wide<Scalar> slope =
-          (std::exp(logits.row(i)[j] - log_sum) * all - weighted_target(target, i, j, classes)) * scale;
+          (std::exp(logits.row(i)[j] - log_sum) * all - weighted_target(target, i, j, classes)) *
+          scale;
       const bool counts = target.label(i) != target.ignored;
       dlogits.row(i)[j] = counts ? static_cast<Scalar>(slope) : Scalar(0);
     }
