@@ -98,7 +98,9 @@ TEST(Gradient, CrossEntropyOverwritesNoLogitsThatAreStillThere) {
     const T loss = ef::cross_entropy<double>(cx, logits, labels);
     if (!keep) logits = T();
     const auto gradients = tape.backward(loss);
-    if (keep) EXPECT_TRUE(logits.array().isApprox(before.array(), 0));
+    if (keep) {
+      EXPECT_TRUE(logits.array().isApprox(before.array(), 0));
+    }
     return gradients[x].clone();
   };
   EXPECT_TRUE(gradient(true).array().isApprox(gradient(false).array(), 0));
