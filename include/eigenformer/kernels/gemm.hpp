@@ -154,10 +154,6 @@ inline void multiply_panel(const Product& how, const Tile& tile, Index width, co
           t.column_scale = tile.column_scale + column;
           t.column_sum = tile.column_sum + column;
         }
-        // What the tile is written to comes nearer, line by line, while it is summed up.
-        for (Index i = 0; i < t.rows; ++i) {
-          for (Index j = 0; j < t.columns; j += 16) __builtin_prefetch(t.c + i * t.stride + j, 1);
-        }
         how.tile(t);
       }
       if (begin + t.k >= tile.k) {

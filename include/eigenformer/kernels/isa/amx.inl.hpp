@@ -110,6 +110,8 @@ inline void sum_up(const Tile& t, const Word* from, Index from_step, Word* sums,
     for (Index i = 0; i < t.next_step; ++i, ++line) {
       __builtin_prefetch(t.next + line % next_streams * stream + line / next_streams * side, 0, 2);
     }
+    bring_result_nearer(t, p / side * 2);
+    bring_result_nearer(t, p / side * 2 + 1);
     add_block<bytes, row_registers, columns>(left, right, t.right_step);
     left += strip_rows * side;
     right += side * t.right_step;

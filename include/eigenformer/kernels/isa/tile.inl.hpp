@@ -192,6 +192,12 @@ struct ByteWords {
          load(t.column_scale + j);
 }
 
+/// A row that will be written comes nearer while sums are made, line by line.
+[[gnu::always_inline]] inline void bring_result_nearer(const Tile& t, Index row) noexcept {
+  if (row >= t.rows) return;
+  for (Index j = 0; j < t.columns; j += 16) __builtin_prefetch(t.c + row * t.stride + j, 1);
+}
+
 /// The tile of `rows` x `vectors` whole vectors. All its sums stay in registers.
 template <class Arithmetic, int rows, int vectors>
 inline void tile_of_size(const Tile& t) noexcept {
@@ -202,23 +208,28 @@ inline void tile_of_size(const Tile& t) noexcept {
   const Word* a = t.left;
   const Word* b = t.right;
   const Index stream = t.k / next_streams * t.next_step;
-  for (Index p = 0; p < t.k; ++p) {
-    const Word* const next = t.next + p % next_streams * stream + p / next_streams * t.next_step;
-    typename Arithmetic::Right right[vectors];
-    EIGENFORMER_UNROLL
-    for (int v = 0; v < vectors; ++v) {
-      right[v] = Arithmetic::right(b + v * lanes);
-      __builtin_prefetch(next + v * (t.next_step / vectors), 0, 2);
-    }
-    EIGENFORMER_UNROLL
-    for (int i = 0; i < rows; ++i) {
-      const auto left =
-          Arithmetic::left(a + Index{i} / left_rows * left_rows, plane, i % left_rows);
+  const Word* first_next = t.next;
+  for (Index p = 0; p < t.k; p += next_streams, first_next += t.next_step) {
+    bring_result_nearer(t, p / next_streams);
+    const Word* next = first_next;
+    for (Index left_over = t.k - p < next_streams ? t.k - p : next_streams; left_over > 0;
+         --left_over, next += stream) {
+      typename Arithmetic::Right right[vectors];
       EIGENFORMER_UNROLL
-      for (int v = 0; v < vectors; ++v) Arithmetic::add_product(sums[i][v], left, right[v]);
+      for (int v = 0; v < vectors; ++v) {
+        right[v] = Arithmetic::right(b + v * lanes);
+        __builtin_prefetch(next + v * (t.next_step / vectors), 0, 2);
+      }
+      EIGENFORMER_UNROLL
+      for (int i = 0; i < rows; ++i) {
+        const auto left =
+            Arithmetic::left(a + Index{i} / left_rows * left_rows, plane, i % left_rows);
+        EIGENFORMER_UNROLL
+        for (int v = 0; v < vectors; ++v) Arithmetic::add_product(sums[i][v], left, right[v]);
+      }
+      a += t.left_step;
+      b += t.right_step;
     }
-    a += t.left_step;
-    b += t.right_step;
   }
   const float* from = t.accumulate ? t.c : t.bias;
   const Index step = t.accumulate ? t.stride : 0;
