@@ -62,17 +62,18 @@ TYPED_TEST(Gemm, EveryLayout) {
   }
 }
 
+Strided<float> rounded(Strided<float> x) {
+  for (Index i = 0; i < x.rows(); ++i) {
+    for (Index j = 0; j < x.cols(); ++j) {
+      float& number = x.view().row(i)[j];
+      number = static_cast<float>(ef::BFloat16(number));
+    }
+  }
+  return x;
+}
+
 TEST(GemmInBFloat16, IsTheProductOfTheNearestNumbers) {
   ef::ThreadPool pool(2);
-  const auto rounded = [](Strided<float> x) {
-    for (Index i = 0; i < x.rows(); ++i) {
-      for (Index j = 0; j < x.cols(); ++j) {
-        float& number = x.view().row(i)[j];
-        number = static_cast<float>(ef::BFloat16(number));
-      }
-    }
-    return x;
-  };
   for (const Layout layout : {Layout::plain, Layout::a_transposed, Layout::b_transposed}) {
     for (const Sizes& s : sizes) {
       auto a = left<float>(layout, s);
@@ -87,6 +88,43 @@ TEST(GemmInBFloat16, IsTheProductOfTheNearestNumbers) {
         EXPECT_TRUE(close(found, expected)) << s.m << ' ' << s.n << ' ' << s.k << " layout "
                                             << static_cast<int>(layout) << ' ' << accumulate;
       }
+    }
+  }
+}
+
+// Sizes at which there are several blocks of rows, several times as many panels as a cache keeps,
+// and several pieces of each sum, whatever the arithmetic.
+constexpr Sizes several_blocks{150, 400, 1700};
+
+TEST(GemmOfFloats, BlocksOfRowsAndPanelsMeet) {
+  const Sizes& s = several_blocks;
+  for (const ef::Precision precision : {ef::Precision::full, ef::Precision::bf16}) {
+    for (const Layout layout : {Layout::plain, Layout::a_transposed, Layout::b_transposed}) {
+      const auto a = left<float>(layout, s);
+      const auto b = right<float>(layout, s);
+      const auto numbers = [&](const Strided<float>& x, bool transposed) {
+        const Strided<float> read = precision == ef::Precision::full ? x : rounded(x);
+        const Eigen::Map<const Eigen::Matrix<float, -1, -1, Eigen::RowMajor>, 0,
+                         Eigen::OuterStride<>>
+            map(read.data(), x.rows(), x.cols(), Eigen::OuterStride<>(read.view().stride));
+        const Eigen::MatrixXd exact = map.cast<double>();
+        return transposed ? Eigen::MatrixXd(exact.transpose()) : exact;
+      };
+      const Eigen::MatrixXd product =
+          numbers(a, layout == Layout::a_transposed) * numbers(b, layout == Layout::b_transposed);
+      Strided<float> expected(s.m, s.n, 3);
+      for (Index i = 0; i < s.m; ++i) {
+        for (Index j = 0; j < s.n; ++j) {
+          expected.view().row(i)[j] += static_cast<float>(product(i, j));
+        }
+      }
+      ef::testing::expect_same_for_any_pool([&](ef::ThreadPool& pool) {
+        Strided<float> found(s.m, s.n, 3);
+        kernels::gemm<float>(pool, layout, a.view(), b.view(), found.view(), true, precision);
+        EXPECT_TRUE(close(found, expected))
+            << ef::name_of(precision) << " layout " << static_cast<int>(layout);
+        return found;
+      });
     }
   }
 }
@@ -271,6 +309,31 @@ TEST(PackedLinear, ARowAloneIsTheSameAsAmongOthers) {
         });
       }
     }
+  }
+}
+
+TEST(PackedLinear, ManyRowsAreTheSameAsFew) {
+  const Sizes& s = several_blocks;
+  ef::ThreadPool threads(1);
+  for (const ef::Precision precision :
+       {ef::Precision::full, ef::Precision::bf16, ef::Precision::int8}) {
+    const Strided<float> x(s.m, s.k, 1);
+    const Strided<float> w(s.n, s.k, 2);
+    const Strided<float> bias(1, s.n, 3);
+    const kernels::PackedWeight weight(threads, precision, w.view());
+    const kernels::Epilogue<float> epilogue{bias.data(), ef::Activation::gelu, {}};
+    Strided<float> few(s.m, s.n, 4);
+    for (Index i = 0; i < s.m; i += 16) {
+      const Index rows = std::min<Index>(16, s.m - i);
+      kernels::packed_linear(threads, weight, x.view().middle_rows(i, rows), epilogue,
+                             few.view().middle_rows(i, rows));
+    }
+    ef::testing::expect_same_for_any_pool([&](ef::ThreadPool& pool) {
+      Strided<float> many(s.m, s.n, 4);
+      kernels::packed_linear(pool, weight, x.view(), epilogue, many.view());
+      EXPECT_TRUE(many.identical(few)) << ef::name_of(precision);
+      return many;
+    });
   }
 }
 

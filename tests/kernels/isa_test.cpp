@@ -244,7 +244,7 @@ TEST_P(EveryIsa, ARowAloneIsTheSameAsAmongOthers) {
             kernels::Tile row = tile;
             for (Index j = 0; j < there; j += how.columns) {
               tile.columns = std::min(how.columns, there - j);
-              kernels::detail::multiply_panel(how, tile, width, nullptr, {}, 0);
+              kernels::detail::multiply_panel(how, tile, width);
               tile.right += width * weight.steps();
               tile.c += how.columns;
               tile.bias += how.columns;
@@ -258,7 +258,7 @@ TEST_P(EveryIsa, ARowAloneIsTheSameAsAmongOthers) {
             for (Index i = 0; i < rows; ++i) {
               row.left = plain.data() + i * stride;
               row.c = alone.data() + i * row_stride;
-              kernels::detail::multiply_row(how, row, width, {}, 0);
+              kernels::detail::multiply_row(how, row, width);
               if (row.row_scale != nullptr) ++row.row_scale, ++row.row_offset;
             }
             EXPECT_EQ(std::memcmp(c.data(), alone.data(), c.size() * sizeof(float)), 0)

@@ -208,7 +208,7 @@ inline void attend(const Attention<float>& attention, const Attention<float>::Pa
                     .stride = width,
                     .rows = keys,
                     .columns = width},
-                   width, nullptr, {}, 0);
+                   width);
     attention.hide(MatrixView<float>{scores, keys, width, width}, begin, part);
     Word* const probabilities = reinterpret_cast<Word*>(scores);  // written and read by memcpy
     (how.group == 2 ? kernels.softmax_columns_in_pairs : kernels.softmax_columns)(
@@ -237,7 +237,7 @@ inline void attend(const Attention<float>& attention, const Attention<float>::Pa
                         .stride = width,
                         .rows = std::min(how.rows, target.cols - row),
                         .columns = width},
-                       width, nullptr, {}, 0);
+                       width);
       }
       scale_and_transpose(sums, width, inverse_sums, target);
       continue;

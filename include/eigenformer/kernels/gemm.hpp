@@ -105,134 +105,171 @@ template <class Scalar>
   return {b.data, b.cols, b.rows, 1, b.stride};
 }
 
-/// 48 columns of so many words are 192 KiB: a piece of a panel and the next one fill no more than
-/// half of a level 2 cache.
-inline constexpr Index longest_piece = 1024;
+/// Steps that are summed up at a time: pieces of the operands that stay in a level 2 cache.
+inline constexpr Index longest_piece = 768;
 /// The same of floats. Each piece is summed up on its own, since the rounding error of a sum grows
 /// with the root of its length.
 inline constexpr Index longest_sum = 384;
+/// Words of a right operand's piece that many rows meet one after the other.
+inline constexpr Index words_at_once = Index{1} << 17;
+/// Rows of a left operand that meet them.
+inline constexpr Index rows_at_once = 128;
 
 /// How many steps are summed up at a time.
 [[nodiscard]] inline Index piece_of(const Product& how, Index steps) noexcept {
   const Index longest = how.group == 4 ? steps : how.group == 1 ? longest_sum : longest_piece;
-  return std::max<Index>(longest, 1);
+  return std::max<Index>(std::min(longest, steps), 1);
 }
 
-/// c = left panel (+ bias), or c += left panel with `tile.accumulate`, for one panel of `width`
-/// columns. `tile` says where everything begins; `next` is the panel that comes after, or null.
-inline void multiply_panel(const Product& how, const Tile& tile, Index width, const Word* next,
-                           const Epilogue<float>& epilogue, Index first_column) {
-  const Index strips = divided_up(tile.rows, how.rows);
-  const bool bytes = how.group == 4;  // whose sums are not kept in c
-  const Index piece = piece_of(how, tile.k);
-  Tile t = tile;
-  t.left_step = how.rows * how.planes;
-  t.right_step = width;
-  for (Index begin = 0; begin == 0 || begin < tile.k; begin += piece) {
-    t.k = std::min(piece, tile.k - begin);
-    t.accumulate = tile.accumulate || begin > 0;
-    // The first tiles of a piece bring the next one nearer, each a part of it.
-    const Word* const following = begin + t.k < tile.k ? tile.right + (begin + t.k) * width : next;
-    const Index helpers = std::clamp<Index>(strips, 1, column_unit);
-    const Index help = following == nullptr ? 0 : width / helpers;
-    for (Index strip = 0; strip < strips; ++strip) {
-      const Index row = strip * how.rows;
-      t.left = tile.left + (strip * rounded_up(tile.k, how.block) + begin) * t.left_step;
-      t.rows = std::min(how.rows, tile.rows - row);
-      if (bytes) {
-        t.row_scale = tile.row_scale + row;
-        t.row_offset = tile.row_offset + row;
-      }
-      t.next_step = strip < helpers ? help : 0;
-      t.next = t.next_step > 0 ? following + strip * help * t.k : tile.right;
-      for (Index column = 0; column < tile.columns; column += how.columns, t.next_step = 0) {
-        t.columns = std::min(how.columns, tile.columns - column);
-        t.right = tile.right + begin * width + column;
-        t.c = tile.c + row * tile.stride + column;
-        if (tile.bias != nullptr) t.bias = tile.bias + column;
-        if (bytes) {
-          t.column_scale = tile.column_scale + column;
-          t.column_sum = tile.column_sum + column;
-        }
-        how.tile(t);
-      }
-      if (begin + t.k >= tile.k) {
-        finish_tile(epilogue, {tile.c + row * tile.stride, t.rows, tile.columns, tile.stride}, row,
-                    first_column);
-      }
-    }
+/// Calls f(begin, n) for each piece of a sum over `steps`, at least once.
+template <class Function>
+void for_each_piece(const Product& how, Index steps, Function&& f) {
+  const Index piece = piece_of(how, steps);
+  for (Index begin = 0; begin == 0 || begin < steps; begin += piece) {
+    f(begin, std::min(piece, steps - begin));
   }
 }
 
+/// One piece of a product with one panel of `width` columns. `tile` says where everything begins;
+/// the left operand's strips are `strip` words apart; `next` is what is read afterwards, or null.
+/// finish(row, n) is called for rows of c that are done.
+template <class Function>
+void multiply_piece(const Product& how, const Tile& tile, Index strip, Index width,
+                    const Word* next, Function&& finish) {
+  const Index strips = divided_up(tile.rows, how.rows);
+  const bool bytes = how.group == 4;
+  Tile t = tile;
+  t.left_step = how.rows * how.planes;
+  t.right_step = width;
+  // The first tiles bring what is next nearer, each a part of it.
+  const Index helpers = std::clamp<Index>(strips, 1, column_unit);
+  const Index help = next == nullptr ? 0 : width / helpers;
+  for (Index i = 0; i < strips; ++i) {
+    const Index row = i * how.rows;
+    t.left = tile.left + i * strip;
+    t.rows = std::min(how.rows, tile.rows - row);
+    if (bytes) {
+      t.row_scale = tile.row_scale + row;
+      t.row_offset = tile.row_offset + row;
+    }
+    t.next_step = i < helpers ? help : 0;
+    t.next = t.next_step > 0 ? next + i * help * t.k : tile.right;
+    for (Index column = 0; column < tile.columns; column += how.columns, t.next_step = 0) {
+      t.columns = std::min(how.columns, tile.columns - column);
+      t.right = tile.right + column;
+      t.c = tile.c + row * tile.stride + column;
+      if (tile.bias != nullptr) t.bias = tile.bias + column;
+      if (bytes) {
+        t.column_scale = tile.column_scale + column;
+        t.column_sum = tile.column_sum + column;
+      }
+      how.tile(t);
+    }
+    finish(row, t.rows);
+  }
+}
+
+/// c = left panel (+ bias), for all of a panel of `width` columns.
+inline void multiply_panel(const Product& how, const Tile& tile, Index width) {
+  for_each_piece(how, tile.k, [&](Index begin, Index n) {
+    Tile t = tile;
+    t.k = n;
+    t.left += begin * how.rows * how.planes;
+    t.right += begin * width;
+    t.accumulate = begin > 0;
+    multiply_piece(how, t, strip_size(how, tile.k), width, nullptr, [](Index, Index) {});
+  });
+}
+
 /// The same for a row alone and as many panels as it takes at once.
-inline void multiply_row(const Product& how, const Tile& tile, Index width,
-                         const Epilogue<float>& epilogue, Index first_column) {
-  const Index piece = piece_of(how, tile.k);
+inline void multiply_row(const Product& how, const Tile& tile, Index width) {
   Tile t = tile;
   t.right_step = width;
   t.panel_step = width * tile.k;
-  for (Index begin = 0; begin == 0 || begin < tile.k; begin += piece) {
-    t.k = std::min(piece, tile.k - begin);
+  for_each_piece(how, tile.k, [&](Index begin, Index n) {
+    t.k = n;
     t.left = tile.left + begin;
     t.right = tile.right + begin * width;
     t.accumulate = begin > 0;
     how.row(t);
+  });
+}
+
+/// One piece of a product with the panels from `first` to `last`, blocks of rows one after the
+/// other. `tile` says where the first panel of all begins; `right(panel)` is where that panel's
+/// piece does, or for `last` what is read afterwards, or null. `epilogue` belongs to the last
+/// piece.
+template <class Function>
+void multiply_panels(const Product& how, const Tile& tile, Index strip, Index first, Index last,
+                     Function&& right, const Epilogue<float>* epilogue) {
+  const bool bytes = how.group == 4;
+  const Index block = rounded_up(rows_at_once, how.rows);
+  for (Index row = 0; row < tile.rows; row += block) {
+    for (Index panel = first; panel < last; ++panel) {
+      const Index column = panel * panel_columns;
+      Tile t = tile;
+      t.left += row / how.rows * strip;
+      t.right = right(panel);
+      t.c += row * t.stride + column;
+      t.rows = std::min(block, t.rows - row);
+      t.columns = std::min(panel_columns, t.columns - column);
+      if (t.bias != nullptr) t.bias += column;
+      if (bytes) {
+        t.row_scale += row;
+        t.row_offset += row;
+        t.column_scale += column;
+        t.column_sum += column;
+      }
+      multiply_piece(
+          how, t, strip, rounded_up(t.columns, column_unit), row == 0 ? right(panel + 1) : nullptr,
+          [&](Index i, Index n) {
+            if (epilogue == nullptr) return;
+            finish_tile(*epilogue, {t.c + i * t.stride, n, t.columns, t.stride}, row + i, column);
+          });
+    }
   }
-  finish_tile(epilogue, {tile.c, 1, tile.columns, tile.stride}, 0, first_column);
 }
 
-/// The epilogue of the rows from `row` on.
-[[nodiscard]] inline Epilogue<float> epilogue_of_rows(Epilogue<float> epilogue,
-                                                      Index row) noexcept {
-  const auto skip = [row](auto& kept) {
-    if (kept.data != nullptr) kept = kept.middle_rows(row, kept.rows - row);
-  };
-  skip(epilogue.pre_activation);
-  skip(epilogue.rounded);
-  return epilogue;
+/// Ranges of panels that threads take, on one thread all of them.
+[[nodiscard]] inline Index panels_of_a_task(const ThreadPool* pool, Index panels) noexcept {
+  const Index tasks = pool == nullptr || pool->threads() == 1 ? 1 : 4 * pool->threads();
+  return divided_up(panels, tasks);
 }
-
-/// Words of a right operand that are packed before they are used: as much as a cache keeps.
-inline constexpr Index words_at_once = Index{1} << 20;
 
 /// c = left right + bias, or c += left right with `accumulate`, of floats or of their nearest
-/// bfloat16. Without a pool, on the calling thread. The right operand is packed some panels at a
-/// time, which meet the left one block by block: what is read again and again is a block of rows,
-/// in the level 2 cache, and those panels.
+/// bfloat16. Without a pool, on the calling thread. The right operand is packed piece by piece.
 inline void float_product(ThreadPool* pool, Precision precision, const Strided& left,
                           const Strided& right, MatrixView<float> c, bool accumulate,
                           const Epilogue<float>& epilogue) {
   const Product& how = active_kernels().product(precision);
-  const PackedRows rows = pack_left(pool, how, left);
-  const Index block = rounded_up(128, how.rows);
   const Index steps = divided_up(left.k, how.group);
+  const Index strip = strip_size(how, steps);
+  Tile tile{.left = pack_left(pool, how, left).words,
+            .c = c.data,
+            .stride = c.stride,
+            .rows = c.rows,
+            .columns = c.cols,
+            .bias = epilogue.bias};
   const Index panels = divided_up(c.cols, panel_columns);
-  const Index tasks = pool == nullptr || pool->threads() == 1 ? 1 : 4 * pool->threads();
-  on_ranges(pool, panels, divided_up(panels, tasks), [&](Index begin, Index end) {
-    const Index panel_words = panel_columns * std::max<Index>(steps, 1);
+  on_ranges(pool, panels, panels_of_a_task(pool, panels), [&](Index begin, Index end) {
+    const Index panel_words = panel_columns * piece_of(how, steps);
     const Index at_once = std::clamp<Index>(words_at_once / panel_words, 1, end - begin);
     Word* const words = scratch<Word, Scratch::right>(at_once * panel_words);
     for (Index first = begin; first < end; first += at_once) {
       const Index last = std::min(first + at_once, end);
-      right.pack_panels(how.group, first, last, words);
-      for (Index row = 0; row < c.rows; row += block) {
-        for (Index panel = first; panel < last; ++panel) {
-          const Index column = panel * panel_columns;
-          const Word* const mine = words + (panel - first) * panel_words;
-          multiply_panel(how,
-                         {.k = steps,
-                          .left = rows.words + row / how.rows * strip_size(how, steps),
-                          .right = mine,
-                          .c = c.row(row) + column,
-                          .stride = c.stride,
-                          .rows = std::min(block, c.rows - row),
-                          .columns = std::min(panel_columns, c.cols - column),
-                          .accumulate = accumulate,
-                          .bias = epilogue.bias == nullptr ? nullptr : epilogue.bias + column},
-                         right.panel_width(column), panel + 1 < last ? mine + panel_words : nullptr,
-                         epilogue_of_rows(epilogue, row), column);
-        }
-      }
+      for_each_piece(how, steps, [&](Index p, Index n) {
+        right.piece(p * how.group, n * how.group).pack_panels(how.group, first, last, words);
+        Tile t = tile;
+        t.k = n;
+        t.left += p * how.rows * how.planes;
+        t.accumulate = accumulate || p > 0;
+        multiply_panels(
+            how, t, strip, first, last,
+            [&](Index panel) {
+              return panel < last ? words + (panel - first) * panel_columns * n : nullptr;
+            },
+            p + n < steps ? nullptr : &epilogue);
+      });
     }
   });
 }
@@ -293,6 +330,32 @@ void linear(ThreadPool& pool, MatrixView<const Scalar> x, MatrixView<const Scala
   }
 }
 
+namespace detail {
+
+/// A row alone and all panels of a weight.
+inline void multiply_row_by_all(ThreadPool& pool, const Product& how, const PackedWeight& weight,
+                                const Tile& row, const Epilogue<float>& epilogue) {
+  const Index panels = weight.panels();
+  const Index grain = std::clamp<Index>(panels / pool.threads(), 1, how.row_panels);
+  parallel_for(pool, panels, grain, [&](Index begin, Index end) {
+    for (Index panel = begin, count = 1; panel < end; panel += count) {
+      const bool narrow_last = weight.width(end - 1) < weight.width(panel);
+      count = std::min(how.row_panels, end - panel - (narrow_last ? 1 : 0));
+      const Index column = panel * panel_columns;
+      Tile t = row;
+      t.right = weight.panel(panel);
+      t.c += column;
+      t.columns = std::min(count * panel_columns, row.columns - column);
+      if (t.bias != nullptr) t.bias += column;
+      if (t.column_scale != nullptr) t.column_scale += column, t.column_sum += column;
+      multiply_row(how, t, weight.width(panel));
+      finish_tile(epilogue, {t.c, 1, t.columns, t.stride}, 0, column);
+    }
+  });
+}
+
+}  // namespace detail
+
 /// The same with weights that were packed beforehand, in their arithmetic.
 inline void packed_linear(ThreadPool& pool, const PackedWeight& weight, MatrixView<const float> x,
                           Epilogue<float> epilogue, MatrixView<float> y) {
@@ -301,39 +364,43 @@ inline void packed_linear(ThreadPool& pool, const PackedWeight& weight, MatrixVi
   const bool alone = y.rows == 1 && how.row != nullptr;
   const detail::PackedRows rows =
       alone ? detail::pack_row(weight, x.data) : detail::pack_left(&pool, weight, x);
-  const Index panels = weight.panels();
-  const Index grain = alone ? std::clamp<Index>(panels / pool.threads(), 1, how.row_panels)
-                            : detail::divided_up(panels, 16);
   const bool bytes = weight.precision() == Precision::int8;
-  parallel_for(pool, panels, grain, [&](Index begin, Index end) {
-    const auto tile_at = [&](Index panel, Index count) {
-      const Index column = panel * detail::panel_columns;
-      return Tile{.k = weight.steps(),
+  const Tile tile{.k = weight.steps(),
                   .left = rows.words,
-                  .right = weight.words() + column * weight.steps(),
-                  .c = y.data + column,
+                  .c = y.data,
                   .stride = y.stride,
                   .rows = y.rows,
-                  .columns = std::min(count * detail::panel_columns, y.cols - column),
-                  .bias = epilogue.bias == nullptr ? nullptr : epilogue.bias + column,
+                  .columns = y.cols,
+                  .bias = epilogue.bias,
                   .row_scale = rows.scale,
                   .row_offset = rows.offset,
-                  .column_scale = bytes ? weight.column_scale() + column : nullptr,
-                  .column_sum = bytes ? weight.column_sum() + column : nullptr};
-    };
-    for (Index panel = begin, count = 1; panel < end; panel += count) {
-      const Index width = weight.width(panel);
-      const Index column = panel * detail::panel_columns;
-      if (alone) {
-        const bool narrow_last = weight.width(end - 1) < width;
-        count = std::min(how.row_panels, end - panel - (narrow_last ? 1 : 0));
-        detail::multiply_row(how, tile_at(panel, count), width, epilogue, column);
-      } else {
-        const Tile tile = tile_at(panel, 1);
-        const Word* const next = tile.right + width * weight.steps();
-        detail::multiply_panel(how, tile, width, panel + 1 < panels ? next : nullptr, epilogue,
-                               column);
-      }
+                  .column_scale = bytes ? weight.column_scale() : nullptr,
+                  .column_sum = bytes ? weight.column_sum() : nullptr};
+  const Index panels = weight.panels();
+  if (alone) return detail::multiply_row_by_all(pool, how, weight, tile, epilogue);
+  // Few rows meet a panel from its beginning to its end, as it lies in memory.
+  const Index panel_words = detail::panel_columns * detail::piece_of(how, tile.k);
+  const Index at_once = y.rows <= detail::rows_at_once
+                            ? 1
+                            : std::clamp<Index>(detail::words_at_once / panel_words, 1, panels);
+  parallel_for(pool, panels, detail::panels_of_a_task(&pool, panels), [&](Index begin, Index end) {
+    for (Index first = begin; first < end; first += at_once) {
+      const Index last = std::min(first + at_once, end);
+      detail::for_each_piece(how, tile.k, [&](Index p, Index n) {
+        Tile t = tile;
+        t.k = n;
+        t.left += p * how.rows * how.planes;
+        t.accumulate = p > 0;
+        const bool ends = p + n >= tile.k;
+        detail::multiply_panels(
+            how, t, detail::strip_size(how, tile.k), first, last,
+            [&](Index panel) -> const Word* {
+              if (panel < last) return weight.panel(panel) + p * weight.width(panel);
+              if (!ends) return weight.panel(first) + (p + n) * weight.width(first);
+              return panel < panels ? weight.panel(panel) : nullptr;
+            },
+            ends ? &epilogue : nullptr);
+      });
     }
   });
 }

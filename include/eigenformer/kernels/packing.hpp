@@ -82,6 +82,11 @@ struct Strided {
     return rounded_up(from(first, panel_columns), column_unit);
   }
 
+  /// Numbers p .. p + n of the vectors, or as many of them as there are.
+  [[nodiscard]] Strided piece(Index p, Index n) const noexcept {
+    return {data + p * along, count, std::min(n, k - p), across, along};
+  }
+
   /// Packs vectors first .. first + width as [k / group][width], zeros where there are no more;
   /// words of one float, or of two bfloat16.
   void pack(Index group, Index first, Index width, Word* out) const noexcept {
@@ -259,6 +264,10 @@ class PackedWeight {
   /// How many panels there are.
   [[nodiscard]] Index panels() const noexcept {
     return detail::divided_up(out_, detail::panel_columns);
+  }
+  /// Where a panel begins.
+  [[nodiscard]] const Word* panel(Index panel) const noexcept {
+    return words_ + panel * detail::panel_columns * steps_;
   }
   /// Words of a panel in each step.
   [[nodiscard]] Index width(Index panel) const noexcept {
