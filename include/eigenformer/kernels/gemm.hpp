@@ -130,6 +130,22 @@ void for_each_piece(const Product& how, Index steps, Function&& f) {
   }
 }
 
+/// What is left of a tile from a row and a column of its results on; operands stay as they are.
+[[nodiscard]] inline Tile tile_from(const Tile& tile, Index row, Index column) noexcept {
+  Tile t = tile;
+  t.c += row * t.stride + column;
+  t.rows -= row;
+  t.columns -= column;
+  if (t.bias != nullptr) t.bias += column;
+  if (t.column_scale != nullptr) {  // bytes
+    t.row_scale += row;
+    t.row_offset += row;
+    t.column_scale += column;
+    t.column_sum += column;
+  }
+  return t;
+}
+
 /// One piece of a product with one panel of `width` columns. `tile` says where everything begins;
 /// the left operand's strips are `strip` words apart; `next` is what is read afterwards, or null.
 /// finish(row, n) is called for rows of c that are done.
@@ -137,35 +153,24 @@ template <class Function>
 void multiply_piece(const Product& how, const Tile& tile, Index strip, Index width,
                     const Word* next, Function&& finish) {
   const Index strips = divided_up(tile.rows, how.rows);
-  const bool bytes = how.group == 4;
-  Tile t = tile;
-  t.left_step = how.rows * how.planes;
-  t.right_step = width;
   // The first tiles bring what is next nearer, each a part of it.
   const Index helpers = std::clamp<Index>(strips, 1, column_unit);
   const Index help = next == nullptr ? 0 : width / helpers;
   for (Index i = 0; i < strips; ++i) {
-    const Index row = i * how.rows;
-    t.left = tile.left + i * strip;
-    t.rows = std::min(how.rows, tile.rows - row);
-    if (bytes) {
-      t.row_scale = tile.row_scale + row;
-      t.row_offset = tile.row_offset + row;
-    }
-    t.next_step = i < helpers ? help : 0;
-    t.next = t.next_step > 0 ? next + i * help * t.k : tile.right;
-    for (Index column = 0; column < tile.columns; column += how.columns, t.next_step = 0) {
-      t.columns = std::min(how.columns, tile.columns - column);
-      t.right = tile.right + column;
-      t.c = tile.c + row * tile.stride + column;
-      if (tile.bias != nullptr) t.bias = tile.bias + column;
-      if (bytes) {
-        t.column_scale = tile.column_scale + column;
-        t.column_sum = tile.column_sum + column;
-      }
+    const Index rows = std::min(how.rows, tile.rows - i * how.rows);
+    for (Index column = 0; column < tile.columns; column += how.columns) {
+      Tile t = tile_from(tile, i * how.rows, column);
+      t.rows = rows;
+      t.columns = std::min(how.columns, t.columns);
+      t.left += i * strip;
+      t.left_step = how.rows * how.planes;
+      t.right += column;
+      t.right_step = width;
+      t.next_step = i < helpers && column == 0 ? help : 0;
+      t.next = t.next_step > 0 ? next + i * help * t.k : t.right;
       how.tile(t);
     }
-    finish(row, t.rows);
+    finish(i * how.rows, rows);
   }
 }
 
@@ -202,24 +207,15 @@ inline void multiply_row(const Product& how, const Tile& tile, Index width) {
 template <class Function>
 void multiply_panels(const Product& how, const Tile& tile, Index strip, Index first, Index last,
                      Function&& right, const Epilogue<float>* epilogue) {
-  const bool bytes = how.group == 4;
   const Index block = rounded_up(rows_at_once, how.rows);
   for (Index row = 0; row < tile.rows; row += block) {
     for (Index panel = first; panel < last; ++panel) {
       const Index column = panel * panel_columns;
-      Tile t = tile;
+      Tile t = tile_from(tile, row, column);
+      t.rows = std::min(block, t.rows);
+      t.columns = std::min(panel_columns, t.columns);
       t.left += row / how.rows * strip;
       t.right = right(panel);
-      t.c += row * t.stride + column;
-      t.rows = std::min(block, t.rows - row);
-      t.columns = std::min(panel_columns, t.columns - column);
-      if (t.bias != nullptr) t.bias += column;
-      if (bytes) {
-        t.row_scale += row;
-        t.row_offset += row;
-        t.column_scale += column;
-        t.column_sum += column;
-      }
       multiply_piece(
           how, t, strip, rounded_up(t.columns, column_unit), row == 0 ? right(panel + 1) : nullptr,
           [&](Index i, Index n) {
@@ -244,12 +240,12 @@ inline void float_product(ThreadPool* pool, Precision precision, const Strided& 
   const Product& how = active_kernels().product(precision);
   const Index steps = divided_up(left.k, how.group);
   const Index strip = strip_size(how, steps);
-  Tile tile{.left = pack_left(pool, how, left).words,
-            .c = c.data,
-            .stride = c.stride,
-            .rows = c.rows,
-            .columns = c.cols,
-            .bias = epilogue.bias};
+  const Tile tile{.left = pack_left(pool, how, left).words,
+                  .c = c.data,
+                  .stride = c.stride,
+                  .rows = c.rows,
+                  .columns = c.cols,
+                  .bias = epilogue.bias};
   const Index panels = divided_up(c.cols, panel_columns);
   on_ranges(pool, panels, panels_of_a_task(pool, panels), [&](Index begin, Index end) {
     const Index panel_words = panel_columns * piece_of(how, steps);
@@ -342,12 +338,9 @@ inline void multiply_row_by_all(ThreadPool& pool, const Product& how, const Pack
       const bool narrow_last = weight.width(end - 1) < weight.width(panel);
       count = std::min(how.row_panels, end - panel - (narrow_last ? 1 : 0));
       const Index column = panel * panel_columns;
-      Tile t = row;
+      Tile t = tile_from(row, 0, column);
       t.right = weight.panel(panel);
-      t.c += column;
-      t.columns = std::min(count * panel_columns, row.columns - column);
-      if (t.bias != nullptr) t.bias += column;
-      if (t.column_scale != nullptr) t.column_scale += column, t.column_sum += column;
+      t.columns = std::min(count * panel_columns, t.columns);
       multiply_row(how, t, weight.width(panel));
       finish_tile(epilogue, {t.c, 1, t.columns, t.stride}, 0, column);
     }
