@@ -10,4 +10,5 @@
 #include "eigenformer/kernels/loss.hpp"
 #include "eigenformer/kernels/matrix_view.hpp"
 #include "eigenformer/kernels/norm.hpp"
+#include "eigenformer/kernels/rounding.hpp"
 #include "eigenformer/kernels/softmax.hpp"

@@ -106,6 +106,45 @@ TEST(Gradient, CrossEntropyOverwritesNoLogitsThatAreStillThere) {
   EXPECT_TRUE(gradient(true).array().isApprox(gradient(false).array(), 0));
 }
 
+TEST(Gradient, ProductsInBFloat16KeepRoundedOperands) {
+  using F = ef::Tensor<float>;
+  const auto rounded = [](const F& x) {
+    F y = x.clone();
+    for (Index i = 0; i < y.numel(); ++i) {
+      y.data()[i] = static_cast<float>(ef::BFloat16(y.data()[i]));
+    }
+    return y;
+  };
+  const auto numbers = [](const ef::Shape& shape, std::uint64_t stream) {
+    return F(random(shape, stream).array().cast<float>().matrix());
+  };
+  Context cx(2);
+  const std::vector<Index> segments{0, 5, 11};
+  const F weights = numbers({24, 1}, 9);
+  const auto gradient = [&](const F& x, bool beside, ef::Precision precision) {
+    ef::Tape<float> tape;
+    cx.tape = &tape;
+    cx.products = precision;
+    const F leaf = tape.watch(x);
+    const ef::AttentionOptions options{.heads = 2, .segments = segments};
+    const auto part = [&](Index i) { return ef::slice(cx, leaf, -1, i * 24, (i + 1) * 24); };
+    const F y = beside ? ef::self_attention(cx, leaf, options)
+                       : ef::scaled_dot_product_attention(cx, part(0), part(1), part(2), options);
+    cx.products = ef::Precision::full;
+    // Constant weights, so that the gradient of y is the same whatever y is.
+    const F loss = ef::sum(cx, ef::linear(cx, y, weights.reshape({1, 24}), F()));
+    return tape.backward(loss)[x].clone();
+  };
+  const F x = numbers({11, 72}, 1);
+  for (const bool beside : {true, false}) {
+    const F kept_rounded = gradient(x, beside, ef::Precision::bf16);
+    EXPECT_TRUE(kept_rounded.array().isApprox(
+        gradient(rounded(x), beside, ef::Precision::full).array(), 0));
+    EXPECT_FALSE(
+        kept_rounded.array().isApprox(gradient(x, beside, ef::Precision::full).array(), 1e-5f));
+  }
+}
+
 TEST(Gradient, LeavesAreTakenWhenNothingReadsThemAnyMore) {
   Context cx(1);
   ef::Tape<double> tape;

@@ -243,7 +243,7 @@ TEST(Linear, KeepsItsSumsInBFloat16) {
   for (const Sizes& s : sizes) {
     const Strided<float> x(s.m, s.k, 1);
     const Strided<float> weight(s.n, s.k, 2);
-    const Index words = kernels::ActivationInput<float>::words(s.n);
+    const Index words = kernels::rounded_words(s.n);
     const Index stride = words + 3;
     const kernels::Word untouched = 7;
     std::vector<kernels::Word> rounded(static_cast<std::size_t>(s.m * stride), untouched);

@@ -49,8 +49,9 @@ class Context {
   TapeBase* tape = nullptr;             ///< records operations for gradients; null: inference
   DropoutGenerator* dropout = nullptr;  ///< null: nothing is dropped
   /// Arithmetic of linear layers whose weights are not packed, for float alone: bf16 rounds what
-  /// they multiply, forward and backward, and sums up in float. (Micikevicius et al.,
-  /// arXiv:1710.03740; mirrors torch.autocast)
+  /// they multiply, forward and backward, and sums up in float; backward passes read such inputs,
+  /// and attention's, as they are kept in bf16. (Micikevicius et al., arXiv:1710.03740; mirrors
+  /// torch.autocast)
   Precision products = Precision::full;
 
   /// The thread pool that operations run on.

@@ -217,6 +217,10 @@ class Tape : public TapeBase {
   void recompute_by(const Tensor<Scalar>& result, Kept again) {
     recipes_.insert_or_assign(result.position().node, std::move(again));
   }
+  /// Whether keep() would compute `tensor` again.
+  [[nodiscard]] bool recomputes(const Tensor<Scalar>& tensor) const {
+    return tracks(tensor) && recipes_.contains(tensor.position().node);
+  }
   /// What a backward pass that reads `tensor` keeps: the tensor, or how to compute it again.
   [[nodiscard]] Kept keep(const Tensor<Scalar>& tensor) const {
     const auto recipe = recipes_.find(tracks(tensor) ? tensor.position().node : -1);

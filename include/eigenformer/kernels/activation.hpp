@@ -122,11 +122,9 @@ void activate_approximately(Activation activation, const Scalar* x, Scalar* y, I
 template <class Scalar>
 struct ActivationInput {
   MatrixView<const Scalar> numbers = {};  ///< or empty
-  /// `[m, words]` of two bfloat16, padded to whole words of 16 numbers; or empty.
+  /// `[m, rounded_words(n)]` of two bfloat16, or empty.
   MatrixView<const Word> rounded = {};
 
-  /// Words of a row of n numbers.
-  [[nodiscard]] static Index words(Index n) noexcept { return (n + 15) / 16 * 8; }
   /// Row i, of n numbers; there until the calling thread's next one.
   [[nodiscard]] const Scalar* row(Index i, Index n) const {
     if constexpr (std::is_same_v<Scalar, float>) {

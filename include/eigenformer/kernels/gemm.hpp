@@ -13,6 +13,7 @@
 #include "eigenformer/kernels/activation.hpp"
 #include "eigenformer/kernels/matrix_view.hpp"
 #include "eigenformer/kernels/packing.hpp"
+#include "eigenformer/kernels/rounding.hpp"
 #include "eigenformer/threading/thread_pool.hpp"
 
 /// Loops over plain memory: pointers, sizes and views in and out, no tensors.
@@ -114,6 +115,10 @@ inline constexpr Index longest_sum = 384;
 inline constexpr Index words_at_once = Index{1} << 17;
 /// Rows of a left operand that meet them.
 inline constexpr Index rows_at_once = 128;
+/// Words of a left operand that are packed before they are multiplied, if they are no fewer rows
+/// than the right one is worth being packed for.
+inline constexpr Index left_words_at_once = Index{1} << 21;
+inline constexpr Index fewest_left_rows = 1024;
 
 /// How many steps are summed up at a time.
 [[nodiscard]] inline Index piece_of(const Product& how, Index steps) noexcept {
@@ -232,6 +237,17 @@ void multiply_panels(const Product& how, const Tile& tile, Index strip, Index fi
   return divided_up(panels, tasks);
 }
 
+/// The epilogue of the rows from `row` on.
+[[nodiscard]] inline Epilogue<float> epilogue_of_rows(Epilogue<float> epilogue,
+                                                      Index row) noexcept {
+  const auto skip = [row](auto& kept) {
+    if (kept.data != nullptr) kept = kept.middle_rows(row, kept.rows - row);
+  };
+  skip(epilogue.pre_activation);
+  skip(epilogue.rounded);
+  return epilogue;
+}
+
 /// c = left right + bias, or c += left right with `accumulate`, of floats or of their nearest
 /// bfloat16. Without a pool, on the calling thread. The right operand is packed piece by piece.
 inline void float_product(ThreadPool* pool, Precision precision, const Strided& left,
@@ -240,6 +256,15 @@ inline void float_product(ThreadPool* pool, Precision precision, const Strided& 
   const Product& how = active_kernels().product(precision);
   const Index steps = divided_up(left.k, how.group);
   const Index strip = strip_size(how, steps);
+  const Index rows = std::max(fewest_left_rows, left_words_at_once / std::max<Index>(steps, 1));
+  if (c.rows > rows) {
+    for (Index row = 0; row < c.rows; row += rows) {
+      const Index n = std::min(rows, c.rows - row);
+      float_product(pool, precision, left.vectors(row, n), right, c.middle_rows(row, n), accumulate,
+                    epilogue_of_rows(epilogue, row));
+    }
+    return;
+  }
   const Tile tile{.left = pack_left(pool, how, left).words,
                   .c = c.data,
                   .stride = c.stride,

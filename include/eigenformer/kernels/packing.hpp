@@ -82,6 +82,10 @@ struct Strided {
     return rounded_up(from(first, panel_columns), column_unit);
   }
 
+  /// Vectors first .. first + n.
+  [[nodiscard]] Strided vectors(Index first, Index n) const noexcept {
+    return {data + first * across, n, k, across, along};
+  }
   /// Numbers p .. p + n of the vectors, or as many of them as there are.
   [[nodiscard]] Strided piece(Index p, Index n) const noexcept {
     return {data + p * along, count, std::min(n, k - p), across, along};

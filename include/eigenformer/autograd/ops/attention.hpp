@@ -10,6 +10,7 @@
 #include <span>
 #include <vector>
 
+#include "eigenformer/autograd/keep_rounded.hpp"
 #include "eigenformer/autograd/tape.hpp"
 #include "eigenformer/kernels/attention.hpp"
 
@@ -33,14 +34,26 @@ using AttentionProbabilities = std::vector<Tensor<Scalar>>;
 
 namespace detail {
 
-/// Attention with query, key and value as constants. Unless `tape` is null, the result is recorded,
-/// and `gradients(pass, compute)` passes on what compute(dquery, dkey, dvalue) writes to the views
-/// that it is given; it keeps the memory of the three alive.
-template <class Scalar, class Gradients>
+/// Query, key and value.
+template <class Scalar>
+using AttentionInputs = std::array<Tensor<Scalar>, 3>;
+
+/// The three as they lie beside each other.
+template <class Scalar>
+[[nodiscard]] AttentionInputs<Scalar> thirds(const Tensor<Scalar>& query_key_value) {
+  const Tensor<Scalar> all = query_key_value.detach();  // [tokens, 3 * n]
+  const Index n = all.cols() / 3;
+  return {all.slice(-1, 0, n), all.slice(-1, n, 2 * n), all.slice(-1, 2 * n, 3 * n)};
+}
+
+/// Attention with query, key and value as constants. Unless `tape` is null, the result is recorded:
+/// `keep(tape)` gives a function that a backward pass gets the three from, and `gradients(pass,
+/// compute)` passes on what compute(dquery, dkey, dvalue) writes to the views that it is given.
+template <class Scalar, class Keep, class Gradients>
 [[nodiscard]] Tensor<Scalar> attention(Context& cx, Tape<Scalar>* tape, const Tensor<Scalar>& query,
                                        const Tensor<Scalar>& key, const Tensor<Scalar>& value,
                                        const AttentionOptions& options,
-                                       AttentionProbabilities<Scalar>* probabilities,
+                                       AttentionProbabilities<Scalar>* probabilities, Keep&& keep,
                                        Gradients&& gradients) {
   check<ShapeError>(query.rank() == 2 && key.rank() == 2 && value.rank() == 2, "attention: query ",
                     query.shape(), ", key ", key.shape(), " and value ", value.shape(),
@@ -106,12 +119,16 @@ template <class Scalar, class Gradients>
   if (tape != nullptr) {
     tape->record(
         cx, out,
-        [attention, gradients = std::forward<Gradients>(gradients),
+        [attention, kept = keep(*tape), gradients = std::forward<Gradients>(gradients),
          query_offsets = std::vector<Index>(query_offsets.begin(), query_offsets.end()),
          key_offsets = std::vector<Index>(key_offsets.begin(), key_offsets.end()),
          mask = std::vector<std::uint8_t>(options.key_mask.begin(), options.key_mask.end())](
             auto& pass, const Tensor<Scalar>& dout) {
+          const auto [q, k, v] = kept(pass.context());
           kernels::Attention<Scalar> again = attention;
+          again.query = q.view();
+          again.key = k.view();
+          again.value = v.view();
           again.query_offsets = query_offsets;
           again.key_offsets = key_offsets;
           again.key_mask = mask;
@@ -140,7 +157,17 @@ template <class Scalar>
     AttentionProbabilities<Scalar>* probabilities = nullptr) {
   return detail::attention(
       cx, tracking<Scalar>(cx, query, key, value), query.detach(), key.detach(), value.detach(),
-      options, probabilities, [query, key, value](auto& pass, auto&& compute) {
+      options, probabilities,
+      [&](const auto& tape) {
+        const auto keep = [&](const Tensor<Scalar>& x) {
+          return detail::keep_rounded(cx, tape, x, cx.products);
+        };
+        return [query = keep(query), key = keep(key), value = keep(value)](Context& bx) {
+          return detail::AttentionInputs<Scalar>{query(bx), key(bx), value(bx)};
+        };
+      },
+      [query = query.place(), key = key.place(), value = value.place()](auto& pass,
+                                                                        auto&& compute) {
         Context& bx = pass.context();
         Tensor<Scalar> dquery = bx.empty<Scalar>(query.shape());  // [tokens, heads * d]
         Tensor<Scalar> dkey = bx.empty<Scalar>(key.shape());      // [key tokens, heads * d]
@@ -161,11 +188,16 @@ template <class Scalar>
   check<ShapeError>(query_key_value.rank() == 2 && query_key_value.cols() % 3 == 0,
                     "attention: query, key and value are ", query_key_value.shape(),
                     " together; they must be [tokens, 3 * heads * head size]");
-  const Index n = query_key_value.cols() / 3;
-  const auto part = [&](Index i) { return query_key_value.detach().slice(-1, i * n, (i + 1) * n); };
+  const auto [query, key, value] = detail::thirds(query_key_value);
   return detail::attention(
-      cx, tracking<Scalar>(cx, query_key_value), part(0), part(1), part(2), options, probabilities,
-      [query_key_value, n](auto& pass, auto&& compute) {
+      cx, tracking<Scalar>(cx, query_key_value), query, key, value, options, probabilities,
+      [&](const auto& tape) {
+        return [kept = detail::keep_rounded(cx, tape, query_key_value, cx.products)](Context& bx) {
+          return detail::thirds(kept(bx));
+        };
+      },
+      [query_key_value = query_key_value.place()](auto& pass, auto&& compute) {
+        const Index n = query_key_value.cols() / 3;
         Tensor<Scalar> d =
             pass.context().template empty<Scalar>(query_key_value.shape());  // [tokens, 3 * n]
         compute(d.view().columns(0, n), d.view().columns(n, n), d.view().columns(2 * n, n));

@@ -2,6 +2,7 @@
 //   dx = dz W,  dW = dz^T x,  db = sum of dz over rows,  with dz = activation'(z) dy.
 #pragma once
 
+#include "eigenformer/autograd/keep_rounded.hpp"
 #include "eigenformer/autograd/tape.hpp"
 #include "eigenformer/kernels/gemm.hpp"
 
@@ -51,8 +52,7 @@ template <class Scalar>
   detail::BeforeActivation<Scalar> z;
   if (tape != nullptr && activation != Activation::none) {
     if (rounds) {
-      z.rounded = cx.empty<kernels::Word>(
-          {y.row_count(), kernels::ActivationInput<Scalar>::words(y.cols())});
+      z.rounded = cx.empty<kernels::Word>({y.row_count(), kernels::rounded_words(y.cols())});
       epilogue.rounded = z.rounded.view();
     } else {
       z.numbers = cx.empty<Scalar>(y.shape());
@@ -61,7 +61,7 @@ template <class Scalar>
   }
   kernels::linear<Scalar>(cx.threads(), x.view(), weight.view(), epilogue, y.view(), precision);
   if (tape != nullptr) {
-    const auto kept = tape->keep(x);
+    const auto kept = detail::keep_rounded(cx, *tape, x, precision);
     tape->record(cx, y, [=, x = x.place()](auto& pass, const Tensor<Scalar>& dy) {
       Context& bx = pass.context();
       Tensor<Scalar> dz = dy;  // [..., out]
