@@ -28,10 +28,10 @@ count() {
 }
 
 verses=tests/fixtures/text/verses.txt
-count 75 fill_mask 'In the beginning God created the <mask> and the earth.'
-count 61 tokenize --json --input "$verses"
+count 80 fill_mask 'In the beginning God created the <mask> and the earth.'
+count 63 tokenize --json --input "$verses"
 verse=$(head -1 "$verses")
-count 147 features --precision float --output "$scratch/out" "$verse"
-count 161 features --precision bf16 --output "$scratch/out" "$verse"
-count 171 features --precision int8 --output "$scratch/out" "$verse"
+count 156 features --precision float --output "$scratch/out" "$verse"
+count 168 features --precision bf16 --output "$scratch/out" "$verse"
+count 175 features --precision int8 --output "$scratch/out" "$verse"
 exit $status
