@@ -115,9 +115,10 @@ inline constexpr Index longest_sum = 384;
 inline constexpr Index words_at_once = Index{1} << 17;
 /// Rows of a left operand that meet them.
 inline constexpr Index rows_at_once = 128;
-/// Words of a left operand that are packed before they are multiplied, if they are no fewer rows
-/// than the right one is worth being packed for.
+/// Words of a left operand that are packed at a time: a larger one takes no more memory.
 inline constexpr Index left_words_at_once = Index{1} << 21;
+/// Rows of it that are packed at a time at least, since the right operand is packed anew for each
+/// part.
 inline constexpr Index fewest_left_rows = 1024;
 
 /// How many steps are summed up at a time.
