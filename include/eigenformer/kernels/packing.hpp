@@ -124,11 +124,14 @@ struct Strided {
     }
   }
 
-  /// Packs strips begin .. end of a left operand of floats or bfloat16, in the same order.
+  /// Packs strips begin .. end of a left operand of floats or bfloat16, in the same order. Where
+  /// the vectors lie beside each other, a strip gets enough steps at a time to be written by many
+  /// lines, since strips lie far from each other.
   void pack_strips(const Product& how, Index begin, Index end, Word* out) const noexcept {
     const Index size = strip_size(how, divided_up(k, how.group));
-    const Index at_once =
-        along == 1 ? std::max<Index>(k, 1) : std::max<Index>(8, how.block * how.group);
+    const Index at_once = along == 1       ? std::max<Index>(k, 1)
+                          : how.block == 1 ? 64
+                                           : how.block * how.group;
     for (Index p = 0; p < k; p += at_once) {
       for (Index strip = begin; strip < end; ++strip) {
         Word* const words = out + (strip - begin) * size;
