@@ -14,6 +14,7 @@
 #include "eigenformer/models/encoder_config.hpp"
 #include "eigenformer/models/loading.hpp"
 #include "eigenformer/models/packed_model.hpp"
+#include "eigenformer/models/saved_model.hpp"
 #include "eigenformer/nn/embedding.hpp"
 #include "eigenformer/nn/encoder_layer.hpp"
 
@@ -234,7 +235,7 @@ class EncoderLayers {
 /// `Embeddings<Scalar>` are EncoderEmbeddings that take (cx, batch), with
 ///   base: the encoder's name in the checkpoints of headed models, such as "roberta".
 template <class ScalarType, template <class> class Embeddings>
-class EncoderModel {
+class EncoderModel : public SavedModel<ScalarType, EncoderModel<ScalarType, Embeddings>> {
  public:
   using Scalar = ScalarType;                           ///< its arithmetic
   using Config = EncoderConfig;                        ///< what it is made from
@@ -289,26 +290,6 @@ class EncoderModel {
                                       bool pooler = pools) {
     const EncoderModel model(config, pooler, Initializer::none());
     return match_keys(named_parameters(model), CheckpointKeys(checkpoint, base));
-  }
-
-  /// Writes config.json and model.safetensors, which transformers loads; both at once, or neither.
-  /// The numbers are of type `Stored`, such as BFloat16.
-  template <class Stored = Scalar>
-  void save_pretrained(const std::string& folder) const {
-    FolderUpdate update(folder);
-    save_pretrained<Stored>(update);
-    update.commit();
-  }
-  /// The same as part of an update, which may hold the tokenizer too.
-  template <class Stored = Scalar>
-  void save_pretrained(const FolderUpdate& update) const {
-    save_model<Stored>(named_parameters(*this), config_.saved_as(suffix, saved_dtype<Stored>),
-                       update);
-  }
-  /// Writes a model that was packed as one file, which from_pretrained maps.
-  void save_packed(const std::string& path) const {
-    eigenformer::save_packed(named_parameters(*this), config_.saved_as(suffix, saved_dtype<Scalar>),
-                             path);
   }
 
   /// Hidden states of the last layer, `[tokens, hidden]`. Throws ShapeError for ids, types and

@@ -52,7 +52,7 @@ class GPT2Block : public PreNormLayer<Scalar> {
 
 /// The decoder without a head.
 template <class Scalar>
-class GPT2Model {
+class GPT2Model : public SavedModel<Scalar, GPT2Model<Scalar>> {
  public:
   using Config = GPT2Config;                           ///< what it is made from
   static constexpr std::string_view suffix = "Model";  ///< its name without the family's
@@ -100,24 +100,6 @@ class GPT2Model {
   [[nodiscard]] static KeyMatch match(const GPT2Config& config, const Checkpoint& checkpoint) {
     const GPT2Model model(config, Initializer::none());
     return match_keys(named_parameters(model), CheckpointKeys(checkpoint, base));
-  }
-  /// Writes a folder that transformers loads.
-  template <class Stored = Scalar>
-  void save_pretrained(const std::string& folder) const {
-    FolderUpdate update(folder);
-    save_pretrained<Stored>(update);
-    update.commit();
-  }
-  /// The same as part of an update.
-  template <class Stored = Scalar>
-  void save_pretrained(const FolderUpdate& update) const {
-    save_model<Stored>(named_parameters(*this), config_.saved_as(suffix, saved_dtype<Stored>),
-                       update);
-  }
-  /// Writes a model that was packed as one file, which from_pretrained maps.
-  void save_packed(const std::string& path) const {
-    eigenformer::save_packed(named_parameters(*this), config_.saved_as(suffix, saved_dtype<Scalar>),
-                             path);
   }
 
   /// Hidden states after the last norm, `[tokens, hidden]`. Throws ShapeError for ids and texts

@@ -18,7 +18,7 @@ namespace eigenformer {
 ///   reads_first_tokens: whether head() takes the rows of first tokens alone.
 /// It may replace the protected functions by its own.
 template <class ScalarType, class Encoder, class Model>
-class PreTrainedModel {
+class PreTrainedModel : public SavedModel<ScalarType, Model> {
  public:
   using Scalar = ScalarType;                ///< its arithmetic
   using Config = typename Encoder::Config;  ///< what it is made from
@@ -50,25 +50,6 @@ class PreTrainedModel {
     const CheckpointKeys keys = Model::keys_of(config, checkpoint);
     const Model model = Model::unloaded(config, keys);
     return match_keys(named_parameters(model), keys);
-  }
-
-  /// As EncoderModel's functions of this name.
-  template <class Stored = Scalar>
-  void save_pretrained(const std::string& folder) const {
-    FolderUpdate update(folder);
-    save_pretrained<Stored>(update);
-    update.commit();
-  }
-  /// As part of an update.
-  template <class Stored = Scalar>
-  void save_pretrained(const FolderUpdate& update) const {
-    save_model<Stored>(named_parameters(self()),
-                       config().saved_as(Model::suffix, saved_dtype<Stored>), update);
-  }
-  /// Writes a model that was packed as one file, which from_pretrained maps.
-  void save_packed(const std::string& path) const {
-    eigenformer::save_packed(named_parameters(self()),
-                             config().saved_as(Model::suffix, saved_dtype<Scalar>), path);
   }
 
   /// What head() makes of the batch. The last layer computes only what that reads.
