@@ -398,7 +398,7 @@ inline void packed_linear(ThreadPool& pool, const PackedWeight& weight, MatrixVi
   const Index panels = weight.panels();
   if (alone) return detail::multiply_row_by_all(pool, how, weight, tile, epilogue);
   // Few rows meet a panel from its beginning to its end, as it lies in memory.
-  const Index panel_words = detail::panel_columns * detail::piece_of(how, tile.k);
+  const Index panel_words = panel_columns * detail::piece_of(how, tile.k);
   const Index at_once = y.rows <= detail::rows_at_once
                             ? 1
                             : std::clamp<Index>(detail::words_at_once / panel_words, 1, panels);

@@ -20,7 +20,6 @@ namespace eigenformer::kernels {
 
 namespace detail {
 
-inline constexpr Index panel_columns = 48;
 inline constexpr Index column_unit = 16;  ///< columns are padded to a multiple of it
 
 [[nodiscard]] constexpr Index divided_up(Index n, Index by) noexcept { return (n + by - 1) / by; }
@@ -236,8 +235,7 @@ class PackedWeight {
     }
     parallel_for(pool, panels(), 1, [&](Index begin, Index end) {
       for (Index panel = begin; panel < end; ++panel) {
-        pack_panel(panel, weight, input_scale, words + panel * detail::panel_columns * steps_,
-                   numbers);
+        pack_panel(panel, weight, input_scale, words + panel * panel_columns * steps_, numbers);
       }
     });
   }
@@ -269,16 +267,14 @@ class PackedWeight {
   /// Steps along k, of one word for each column.
   [[nodiscard]] Index steps() const noexcept { return steps_; }
   /// How many panels there are.
-  [[nodiscard]] Index panels() const noexcept {
-    return detail::divided_up(out_, detail::panel_columns);
-  }
+  [[nodiscard]] Index panels() const noexcept { return detail::divided_up(out_, panel_columns); }
   /// Where a panel begins.
   [[nodiscard]] const Word* panel(Index panel) const noexcept {
-    return words_ + panel * detail::panel_columns * steps_;
+    return words_ + panel * panel_columns * steps_;
   }
   /// Words of a panel in each step.
   [[nodiscard]] Index width(Index panel) const noexcept {
-    return std::min(detail::panel_columns, padded() - panel * detail::panel_columns);
+    return std::min(panel_columns, padded() - panel * panel_columns);
   }
   /// For int8, what the bytes of each column are multiplied with, `[out]` and zeros.
   [[nodiscard]] const float* column_scale() const noexcept { return numbers(); }
@@ -310,7 +306,7 @@ class PackedWeight {
   void pack_panel(Index panel, MatrixView<const float> weight, const float* input_scale,
                   Word* words, float* numbers) const {
     const Kernels& kernels = active_kernels();
-    const Index column = panel * detail::panel_columns;
+    const Index column = panel * panel_columns;
     if (precision_ != Precision::int8) {
       return detail::Strided{weight.data, weight.rows, weight.cols, weight.stride, 1}.pack(
           kernels.product(precision_).group, column, width(panel), words);

@@ -19,6 +19,8 @@ namespace eigenformer::kernels {
 /// 32 bits of an operand: one float, two bfloat16 or four bytes.
 using Word = std::uint32_t;
 
+/// Columns of a right operand that are packed together.
+inline constexpr Index panel_columns = 48;
 /// What lies in memory comes nearer in so many streams at once: a single one leaves a part of the
 /// memory's rate unused.
 inline constexpr Index next_streams = 8;

@@ -198,13 +198,13 @@ struct ByteWords {
   for (Index j = 0; j < t.columns; j += 16) __builtin_prefetch(t.c + row * t.stride + j, 1);
 }
 
-/// The tile of `rows` x `vectors` whole vectors. All its sums stay in registers.
+/// Adds the products of all steps of a tile; its steps are arguments, so that the compiler may know
+/// them.
 template <class Arithmetic, int rows, int vectors>
-inline void tile_of_size(const Tile& t) noexcept {
-  using Sum = typename Arithmetic::Sum;
-  constexpr bool is_float = __is_same(Sum, Vector);
-  Sum sums[rows][vectors] = {};
-  const Index plane = t.left_step / Arithmetic::left_words;
+[[gnu::always_inline]] inline void add_products(
+    const Tile& t, Index left_step, Index right_step,
+    typename Arithmetic::Sum (&sums)[rows][vectors]) noexcept {
+  const Index plane = left_step / Arithmetic::left_words;
   const Word* a = t.left;
   const Word* b = t.right;
   const Index stream = t.k / next_streams * t.next_step;
@@ -227,10 +227,25 @@ inline void tile_of_size(const Tile& t) noexcept {
         EIGENFORMER_UNROLL
         for (int v = 0; v < vectors; ++v) Arithmetic::add_product(sums[i][v], left, right[v]);
       }
-      a += t.left_step;
-      b += t.right_step;
+      a += left_step;
+      b += right_step;
     }
   }
+}
+
+/// The tile of `rows` x `vectors` whole vectors. All its sums stay in registers.
+template <class Arithmetic, int rows, int vectors>
+inline void tile_of_size(const Tile& t) noexcept {
+  using Sum = typename Arithmetic::Sum;
+  constexpr bool is_float = __is_same(Sum, Vector);
+  // Where vectors are narrow, a step is so short that the additions for the next one count.
+  constexpr bool knows_steps = !EIGENFORMER_NATIVE_WORDS && rows == tile_rows;
+  constexpr Index strip_step = tile_rows * Arithmetic::left_words;
+  Sum sums[rows][vectors] = {};
+  if (knows_steps && t.left_step == strip_step && t.right_step == panel_columns)
+    add_products<Arithmetic>(t, strip_step, panel_columns, sums);
+  else
+    add_products<Arithmetic>(t, t.left_step, t.right_step, sums);
   const float* from = t.accumulate ? t.c : t.bias;
   const Index step = t.accumulate ? t.stride : 0;
   EIGENFORMER_UNROLL
