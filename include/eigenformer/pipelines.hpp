@@ -14,5 +14,6 @@
 #include "eigenformer/pipelines/squad.hpp"
 #include "eigenformer/pipelines/text_classification.hpp"
 #include "eigenformer/pipelines/text_generation.hpp"
+#include "eigenformer/pipelines/text_pipeline.hpp"
 #include "eigenformer/pipelines/token_classification.hpp"
 #include "eigenformer/pipelines/zero_shot_classification.hpp"

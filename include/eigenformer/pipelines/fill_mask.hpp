@@ -3,9 +3,7 @@
 #pragma once
 
 #include <algorithm>
-#include <memory>
 #include <numeric>
-#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -14,6 +12,7 @@
 #include "eigenformer/autograd/ops/reduce.hpp"
 #include "eigenformer/models/auto_model.hpp"
 #include "eigenformer/pipelines/ranking.hpp"
+#include "eigenformer/pipelines/text_pipeline.hpp"
 #include "eigenformer/tokenizers/tokenizer.hpp"
 
 namespace eigenformer {
@@ -40,25 +39,11 @@ struct FillMaskOptions {
 /// `MaskedLM<Scalar>` is any model that has `from_pretrained(path, LoadOptions)`, and
 /// `operator()(cx, batch, positions)` to `[positions, vocab]`.
 template <class Scalar, template <class> class MaskedLM = AutoModelForMaskedLM>
-class BasicFillMask {
+class BasicFillMask : public TextPipeline<MaskedLM<Scalar>, BasicFillMask<Scalar, MaskedLM>> {
+  using Base = typename BasicFillMask::TextPipeline;
+
  public:
-  using Model = MaskedLM<Scalar>;  ///< the model in use
-
-  /// Shares a tokenizer and a model that are loaded.
-  BasicFillMask(std::shared_ptr<const Tokenizer> tokenizer, std::shared_ptr<const Model> model,
-                Context context = Context())
-      : tokenizer_(std::move(tokenizer)), model_(std::move(model)), context_(std::move(context)) {}
-
-  /// Loads a published folder, the weights packed for inference, or maps a packed file, with the
-  /// tokenizer in the same folder. Throws IoError, FormatError or ConfigError.
-  [[nodiscard]] static BasicFillMask from_pretrained(const std::string& path,
-                                                     Context context = Context(),
-                                                     std::optional<Precision> precision = {}) {
-    return {std::make_shared<Tokenizer>(Tokenizer::from_pretrained(folder_of(path))),
-            std::make_shared<Model>(
-                Model::from_pretrained(path, {.precision = precision, .pack = true})),
-            std::move(context)};
-  }
+  using Base::Base;
 
   /// The guesses for the one mask of `text`, best first. Throws Error where there is not exactly
   /// one, and ShapeError for a text that is longer than the model takes.
@@ -106,12 +91,11 @@ class BasicFillMask {
     return guesses;
   }
 
-  /// The tokenizer in use.
-  [[nodiscard]] const Tokenizer& tokenizer() const noexcept { return *tokenizer_; }
-  /// The model in use.
-  [[nodiscard]] const Model& model() const noexcept { return *model_; }
-
  private:
+  using Base::context_;
+  using Base::model_;
+  using Base::tokenizer_;
+
   [[nodiscard]] std::vector<TokenId> candidates_of(const std::vector<std::string>& targets,
                                                    Index vocabulary) const {
     std::vector<TokenId> candidates;
@@ -149,10 +133,6 @@ class BasicFillMask {
     }
     return guesses;
   }
-
-  std::shared_ptr<const Tokenizer> tokenizer_;
-  std::shared_ptr<const Model> model_;
-  Context context_;
 };
 
 /// Fill-mask in float, as most programs use it.

@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "eigenformer/models/auto_model.hpp"
+#include "eigenformer/pipelines/text_pipeline.hpp"
 #include "eigenformer/tokenizers/tokenizer.hpp"
 #include "eigenformer/tokenizers/unicode_case.hpp"
 
@@ -200,31 +201,20 @@ class AnswerList {
 /// `Answering<Scalar>` is any model that has `from_pretrained(path, LoadOptions)`,
 /// `operator()(cx, batch)` to QuestionAnsweringOutput, and a `config()` with `max_tokens()`.
 template <class Scalar, template <class> class Answering = AutoModelForQuestionAnswering>
-class BasicQuestionAnswering {
- public:
-  using Model = Answering<Scalar>;  ///< the model in use
+class BasicQuestionAnswering
+    : public TextPipeline<Answering<Scalar>, BasicQuestionAnswering<Scalar, Answering>> {
+  using Base = typename BasicQuestionAnswering::TextPipeline;
 
+ public:
   /// Throws ConfigError where the tokenizer adds no special tokens, or has no cls_token.
   BasicQuestionAnswering(std::shared_ptr<const Tokenizer> tokenizer,
-                         std::shared_ptr<const Model> model, Context context = Context())
-      : tokenizer_(std::move(tokenizer)),
-        model_(std::move(model)),
-        context_(std::move(context)),
+                         std::shared_ptr<const typename Base::Model> model,
+                         Context context = Context())
+      : Base(std::move(tokenizer), std::move(model), std::move(context)),
         cls_(tokenizer_->cls_token_id()) {
     check<ConfigError>(tokenizer_->added_special_tokens(true) > 0,
                        "question answering: the tokenizer adds no special tokens to a pair; the "
                        "first of them stands for no answer");
-  }
-
-  /// Loads a published folder, the weights packed for inference, or maps a packed file, with the
-  /// tokenizer in the same folder. Throws IoError, FormatError or ConfigError.
-  [[nodiscard]] static BasicQuestionAnswering from_pretrained(
-      const std::string& path, Context context = Context(),
-      std::optional<Precision> precision = {}) {
-    return {std::make_shared<Tokenizer>(Tokenizer::from_pretrained(folder_of(path))),
-            std::make_shared<Model>(
-                Model::from_pretrained(path, {.precision = precision, .pack = true})),
-            std::move(context)};
   }
 
   /// The answers to a question, best first: at least one, which is "" with score 0 where the
@@ -295,12 +285,11 @@ class BasicQuestionAnswering {
     }
   }
 
-  /// The tokenizer in use.
-  [[nodiscard]] const Tokenizer& tokenizer() const noexcept { return *tokenizer_; }
-  /// The model in use.
-  [[nodiscard]] const Model& model() const noexcept { return *model_; }
-
  private:
+  using Base::context_;
+  using Base::model_;
+  using Base::tokenizer_;
+
   [[nodiscard]] EncodeOptions encode_options(const QuestionAnsweringOptions& options) const {
     const Index most = model_->config().max_tokens();
     const Index length = options.max_seq_len.value_or(std::min<Index>(384, most));
@@ -353,9 +342,6 @@ class BasicQuestionAnswering {
     }
   }
 
-  std::shared_ptr<const Tokenizer> tokenizer_;
-  std::shared_ptr<const Model> model_;
-  Context context_;
   TokenId cls_;
 };
 

@@ -7,7 +7,6 @@
 #include <cstdint>
 #include <functional>
 #include <initializer_list>
-#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -18,6 +17,7 @@
 #include "eigenformer/models/auto_model.hpp"
 #include "eigenformer/pipelines/batches.hpp"
 #include "eigenformer/pipelines/ranking.hpp"
+#include "eigenformer/pipelines/text_pipeline.hpp"
 #include "eigenformer/tokenizers/tokenizer.hpp"
 
 namespace eigenformer {
@@ -54,25 +54,12 @@ struct TextClassificationOptions {
 /// `operator()(cx, batch)` to `[texts, labels]`, and a `config()` with `num_labels`,
 /// `problem_type`, `label(id)` and `max_tokens()`.
 template <class Scalar, template <class> class Classifier = AutoModelForSequenceClassification>
-class BasicTextClassification {
+class BasicTextClassification
+    : public TextPipeline<Classifier<Scalar>, BasicTextClassification<Scalar, Classifier>> {
+  using Base = typename BasicTextClassification::TextPipeline;
+
  public:
-  using Model = Classifier<Scalar>;  ///< the model in use
-
-  /// Shares a tokenizer and a model that are loaded.
-  BasicTextClassification(std::shared_ptr<const Tokenizer> tokenizer,
-                          std::shared_ptr<const Model> model, Context context = Context())
-      : tokenizer_(std::move(tokenizer)), model_(std::move(model)), context_(std::move(context)) {}
-
-  /// Loads a published folder, the weights packed for inference, or maps a packed file, with the
-  /// tokenizer in the same folder. Throws IoError, FormatError or ConfigError.
-  [[nodiscard]] static BasicTextClassification from_pretrained(
-      const std::string& path, Context context = Context(),
-      std::optional<Precision> precision = {}) {
-    return {std::make_shared<Tokenizer>(Tokenizer::from_pretrained(folder_of(path))),
-            std::make_shared<Model>(
-                Model::from_pretrained(path, {.precision = precision, .pack = true})),
-            std::move(context)};
-  }
+  using Base::Base;
 
   /// The labels of one text or pair, the best first, equal scores by the label's number. Throws
   /// ShapeError for a text that is longer than the model takes, and Error where a logit is not
@@ -142,12 +129,11 @@ class BasicTextClassification {
     return ClassificationFunction::softmax;
   }
 
-  /// The tokenizer in use.
-  [[nodiscard]] const Tokenizer& tokenizer() const noexcept { return *tokenizer_; }
-  /// The model in use.
-  [[nodiscard]] const Model& model() const noexcept { return *model_; }
-
  private:
+  using Base::context_;
+  using Base::model_;
+  using Base::tokenizer_;
+
   [[nodiscard]] Tensor<Scalar> empty_logits(Index texts) const {
     return Tensor<Scalar>(Shape{texts, model_->config().num_labels});
   }
@@ -186,10 +172,6 @@ class BasicTextClassification {
     }
     return labels;
   }
-
-  std::shared_ptr<const Tokenizer> tokenizer_;
-  std::shared_ptr<const Model> model_;
-  Context context_;
 };
 
 /// Text classification in float, as most programs use it.

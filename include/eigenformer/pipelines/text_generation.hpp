@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -16,6 +15,7 @@
 
 #include "eigenformer/models/gpt2.hpp"
 #include "eigenformer/pipelines/sampling.hpp"
+#include "eigenformer/pipelines/text_pipeline.hpp"
 #include "eigenformer/tokenizers/tokenizer.hpp"
 
 namespace eigenformer {
@@ -166,25 +166,12 @@ struct GeneratedText {
 /// A tokenizer and a language model that predicts the next token. Use one per thread; copies share
 /// the model. `CausalLM<Scalar>` is as in generate(), with from_pretrained(path, LoadOptions).
 template <class Scalar, template <class> class CausalLM = GPT2LMHeadModel>
-class BasicTextGeneration {
+class BasicTextGeneration
+    : public TextPipeline<CausalLM<Scalar>, BasicTextGeneration<Scalar, CausalLM>> {
+  using Base = typename BasicTextGeneration::TextPipeline;
+
  public:
-  using Model = CausalLM<Scalar>;  ///< the model in use
-
-  /// Shares a tokenizer and a model that are loaded.
-  BasicTextGeneration(std::shared_ptr<const Tokenizer> tokenizer,
-                      std::shared_ptr<const Model> model, Context context = Context())
-      : tokenizer_(std::move(tokenizer)), model_(std::move(model)), context_(std::move(context)) {}
-
-  /// Loads a published folder, the weights packed for inference, or maps a packed file, with the
-  /// tokenizer in the same folder. Throws IoError, FormatError or ConfigError.
-  [[nodiscard]] static BasicTextGeneration from_pretrained(
-      const std::string& path, Context context = Context(),
-      std::optional<Precision> precision = {}) {
-    return {std::make_shared<Tokenizer>(Tokenizer::from_pretrained(folder_of(path))),
-            std::make_shared<Model>(
-                Model::from_pretrained(path, {.precision = precision, .pack = true})),
-            std::move(context)};
-  }
+  using Base::Base;
 
   /// What `prompt` goes on with; an empty one begins with the tokenizer's bos token. `on_text`,
   /// called with each piece of new text, gets whole characters. Throws as generate().
@@ -231,15 +218,10 @@ class BasicTextGeneration {
     return result;
   }
 
-  /// The tokenizer in use.
-  [[nodiscard]] const Tokenizer& tokenizer() const noexcept { return *tokenizer_; }
-  /// The model in use.
-  [[nodiscard]] const Model& model() const noexcept { return *model_; }
-
  private:
-  std::shared_ptr<const Tokenizer> tokenizer_;
-  std::shared_ptr<const Model> model_;
-  Context context_;
+  using Base::context_;
+  using Base::model_;
+  using Base::tokenizer_;
 };
 
 /// Text generation in float, as most programs use it.

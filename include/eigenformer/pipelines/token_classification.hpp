@@ -15,6 +15,7 @@
 
 #include "eigenformer/autograd/ops/reduce.hpp"
 #include "eigenformer/models/auto_model.hpp"
+#include "eigenformer/pipelines/text_pipeline.hpp"
 #include "eigenformer/tokenizers/tokenizer.hpp"
 #include "eigenformer/tokenizers/unicode.hpp"
 
@@ -60,27 +61,18 @@ struct TokenClassificationOptions {
 /// `operator()(cx, batch)` to `[tokens, labels]`, and a `config()` with `labels()`, `label(id)` and
 /// `max_tokens()`.
 template <class Scalar, template <class> class Classifier = AutoModelForTokenClassification>
-class BasicTokenClassification {
- public:
-  using Model = Classifier<Scalar>;  ///< the model in use
+class BasicTokenClassification
+    : public TextPipeline<Classifier<Scalar>, BasicTokenClassification<Scalar, Classifier>> {
+  using Base = typename BasicTokenClassification::TextPipeline;
 
+ public:
   /// Shares a tokenizer and a model that are loaded.
   BasicTokenClassification(std::shared_ptr<const Tokenizer> tokenizer,
-                           std::shared_ptr<const Model> model, Context context = Context())
-      : tokenizer_(std::move(tokenizer)), model_(std::move(model)), context_(std::move(context)) {
+                           std::shared_ptr<const typename Base::Model> model,
+                           Context context = Context())
+      : Base(std::move(tokenizer), std::move(model), std::move(context)) {
     const auto& config = model_->config();
     for (Index i = 0; i < config.labels(); ++i) labels_.push_back(config.label(i));
-  }
-
-  /// Loads a published folder, the weights packed for inference, or maps a packed file, with the
-  /// tokenizer in the same folder. Throws IoError, FormatError or ConfigError.
-  [[nodiscard]] static BasicTokenClassification from_pretrained(
-      const std::string& path, Context context = Context(),
-      std::optional<Precision> precision = {}) {
-    return {std::make_shared<Tokenizer>(Tokenizer::from_pretrained(folder_of(path))),
-            std::make_shared<Model>(
-                Model::from_pretrained(path, {.precision = precision, .pack = true})),
-            std::move(context)};
   }
 
   /// The entities of `text`, from left to right. Throws ShapeError for a text that is longer than
@@ -107,12 +99,11 @@ class BasicTokenClassification {
     return classify(std::span(texts.begin(), texts.size()), options);
   }
 
-  /// The tokenizer in use.
-  [[nodiscard]] const Tokenizer& tokenizer() const noexcept { return *tokenizer_; }
-  /// The model in use.
-  [[nodiscard]] const Model& model() const noexcept { return *model_; }
-
  private:
+  using Base::context_;
+  using Base::model_;
+  using Base::tokenizer_;
+
   /// A token of a text; `scores` are the probabilities of its labels.
   struct Token {
     ByteSpan span;
@@ -319,9 +310,6 @@ class BasicTokenClassification {
     return merged;
   }
 
-  std::shared_ptr<const Tokenizer> tokenizer_;
-  std::shared_ptr<const Model> model_;
-  Context context_;
   std::vector<std::string> labels_;
 };
 
