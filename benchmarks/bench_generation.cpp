@@ -47,10 +47,7 @@ double bytes_read(const ef::GPT2Config& config, ef::Precision precision, double 
   const auto layers = static_cast<double>(config.n_layer);
   const double weights = layers * (4 * hidden * hidden + 2 * hidden * inner) +
                          hidden * static_cast<double>(config.vocab_size);
-  const double bytes = precision == ef::Precision::full   ? 4
-                       : precision == ef::Precision::bf16 ? 2
-                                                          : 1;
-  return weights * bytes + layers * context * 2 * hidden * 4;
+  return weights * ef::benchmarks::bytes_of(precision) + layers * context * 2 * hidden * 4;
 }
 
 void run(benchmark::State& state, ef::Precision precision, ef::Index context, int threads) {

@@ -1,6 +1,7 @@
 // The kernels one by one, on one thread: products with cold weights (all matrices of roberta-base's
-// twelve layers in turn, as in a forward pass), attention, and work on rows. `share` is the share
-// of the peak that is probed in the same run.
+// twelve layers in turn, as in a forward pass), attention, and work on rows. `share` is the larger
+// of the times that computing at the peak and reading the weights from memory would take, both
+// probed in the same run, over the time that was taken.
 #include <map>
 #include <memory>
 #include <string>
@@ -28,19 +29,21 @@ std::vector<float> numbers(Index n, std::uint64_t stream) {
   return out;
 }
 
-/// Iterations alternate with the probe; the best of each makes the share.
+/// Iterations alternate with the probes; the best of each makes the share. `bytes` come from
+/// memory.
 template <class Function>
-void measure(benchmark::State& state, Precision precision, double operations, Function&& function) {
-  double peak = 0;
+void measure(benchmark::State& state, Precision precision, double operations, double bytes,
+             Function&& function) {
+  ef::benchmarks::Limits limits;
   double least = 1e9;
   for ([[maybe_unused]] auto _ : state) {
     state.PauseTiming();
-    peak = std::max(peak, ef::benchmarks::peak(precision));
+    limits.probe(precision);
     state.ResumeTiming();
     least = std::min(least, ef::benchmarks::seconds(function));
   }
   state.counters["GFLOP/s"] = operations / least * 1e-9;
-  if (peak > 0) state.counters["share"] = operations / least / peak;
+  state.counters["share"] = limits.share(operations, bytes, least);
 }
 
 void gemm(benchmark::State& state, Precision precision, Index rows) {
@@ -58,11 +61,10 @@ void gemm(benchmark::State& state, Precision precision, Index rows) {
   }
   const auto x = numbers(rows * 3072, 4);
   std::vector<float> y(static_cast<std::size_t>(rows * 3072));
-  double operations = 0;
-  for (const auto& weight : weights) {
-    operations += 2.0 * static_cast<double>(rows * weight.out() * weight.in());
-  }
-  measure(state, precision, operations, [&] {
+  double size = 0;  // numbers in all weights
+  for (const auto& weight : weights) size += static_cast<double>(weight.out() * weight.in());
+  const double operations = 2 * size * static_cast<double>(rows);
+  measure(state, precision, operations, size * ef::benchmarks::bytes_of(precision), [&] {
     for (const auto& weight : weights) {
       kernels::packed_linear(threads, weight, {x.data(), rows, weight.in(), weight.in()}, {},
                              {y.data(), rows, weight.out(), weight.out()});
@@ -87,7 +89,7 @@ void attention(benchmark::State& state, Precision precision, Index length) {
   attention.scale = 0.125f;
   attention.precision = precision;
   measure(state, precision == Precision::full ? precision : Precision::bf16,
-          4.0 * static_cast<double>(length * length * 768), [&] {
+          4.0 * static_cast<double>(length * length * 768), 0, [&] {
             kernels::attention_forward<float>(threads, attention, {out.data(), length, 768, 768},
                                               nullptr);
           });

@@ -1,5 +1,7 @@
 // A whole model's forward pass. Rows are named bench_model/PRECISION/BATCH/LENGTH/THREADS; all
-// texts of a batch have the same length. --model DIR measures a published folder (with the logits
+// texts of a batch have the same length. `share` is the larger of the times that computing at the
+// peak and reading the weights from memory would take, both probed in the same run, over the time
+// that was taken, of one thread. --model DIR measures a published folder (with the logits
 // of all tokens, unless its architecture is RobertaModel); without it, an encoder of roberta-base's
 // size with random weights.
 #include <chrono>
@@ -13,6 +15,8 @@
 #include <benchmark/benchmark.h>
 
 #include "eigenformer/models.hpp"
+
+#include "peak.hpp"
 
 namespace ef = eigenformer;
 
@@ -65,17 +69,22 @@ const Forward& forward(ef::Precision precision) {
   return kept;
 }
 
-/// Useful floating-point operations of one forward pass over `batch`.
-double operations(const ef::RobertaConfig& config, const ef::Batch& batch) {
+/// How many numbers the weights of all products have.
+double weights(const ef::RobertaConfig& config) {
   const auto hidden = static_cast<double>(config.hidden_size);
   const auto intermediate = static_cast<double>(config.intermediate_size);
-  const auto layers = static_cast<double>(config.num_hidden_layers);
-  const auto tokens = static_cast<double>(batch.tokens());
-  const auto length = static_cast<double>(batch.longest());
-  const double layer = 8 * hidden * hidden + 4 * hidden * intermediate + 4 * length * hidden;
+  const double layer = 4 * hidden * hidden + 2 * hidden * intermediate;
   const double head =
-      is_masked_lm(config) ? 2 * hidden * (hidden + static_cast<double>(config.vocab_size)) : 0;
-  return tokens * (layers * layer + head);
+      is_masked_lm(config) ? hidden * (hidden + static_cast<double>(config.vocab_size)) : 0;
+  return static_cast<double>(config.num_hidden_layers) * layer + head;
+}
+
+/// Useful floating-point operations of one forward pass over `batch`.
+double operations(const ef::RobertaConfig& config, const ef::Batch& batch) {
+  const auto tokens = static_cast<double>(batch.tokens());
+  const double attention = 4 * static_cast<double>(batch.longest()) *
+                           static_cast<double>(config.num_hidden_layers * config.hidden_size);
+  return tokens * (2 * weights(config) + attention);
 }
 
 template <class Scalar>
@@ -93,6 +102,9 @@ void run(benchmark::State& state, ef::Precision precision, int texts, int length
   ef::Context cx(threads);
   const Forward& pass = forward<Scalar>(precision);
   pass(cx, batch);
+  const bool bounded = threads == 1 && std::is_same_v<Scalar, float>;
+  ef::benchmarks::Limits limits;
+  if (bounded) limits.probe(precision);
   // Rates by the wall clock: with several threads the caller's CPU time is not the cost, and
   // UseRealTime() would change the row's name.
   const auto start = std::chrono::steady_clock::now();
@@ -101,6 +113,10 @@ void run(benchmark::State& state, ef::Precision precision, int texts, int length
   const double passes = static_cast<double>(state.iterations()) / elapsed.count();
   state.counters["tokens/s"] = passes * static_cast<double>(batch.tokens());
   state.counters["GFLOP/s"] = passes * operations(config, batch) * 1e-9;
+  if (!bounded) return;
+  limits.probe(precision);
+  state.counters["share"] = limits.share(
+      operations(config, batch), weights(config) * ef::benchmarks::bytes_of(precision), 1 / passes);
 }
 
 template <class Scalar>

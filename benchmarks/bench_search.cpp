@@ -49,11 +49,11 @@ void search(benchmark::State& state, Index hidden, Index queries) {
   const ef::Search& index = index_of(hidden);
   const ef::Tensor<float> asked = embeddings(queries, hidden, 2);
   ef::Context cx(1);
-  double least = 1e9, peak = 0, rate = 0;
+  double least = 1e9;
+  ef::benchmarks::Limits limits;
   for ([[maybe_unused]] auto _ : state) {  // in turns with the probes: the best of each
     state.PauseTiming();
-    peak = std::max(peak, ef::benchmarks::peak(ef::Precision::full));
-    rate = std::max(rate, ef::benchmarks::memory_rate());
+    limits.probe(ef::Precision::full);
     state.ResumeTiming();
     least = std::min(
         least, ef::benchmarks::seconds([&] { benchmark::DoNotOptimize(index(cx, asked, 10)); }));
@@ -62,7 +62,7 @@ void search(benchmark::State& state, Index hidden, Index queries) {
   const double operations = 2.0 * static_cast<double>(lines * hidden * queries);
   state.counters["GB/s"] = bytes / least * 1e-9;
   state.counters["GFLOP/s"] = operations / least * 1e-9;
-  state.counters["share"] = std::max(bytes / rate, peak > 0 ? operations / peak : 0) / least;
+  state.counters["share"] = limits.share(operations, bytes, least);
 }
 
 }  // namespace

@@ -154,4 +154,28 @@ EIGENFORMER_AMX_PROBE(int8_amx, "tdpbusd")
   return static_cast<double>(bytes) / least;
 }
 
+/// Bytes of a packed weight.
+[[nodiscard]] constexpr double bytes_of(Precision precision) noexcept {
+  return precision == Precision::full ? 4 : precision == Precision::bf16 ? 2 : 1;
+}
+
+/// What bounds work that computes and reads from memory, as far as it was probed: the best found.
+struct Limits {
+  double peak = 0;         ///< operations per second
+  double memory_rate = 0;  ///< bytes per second
+
+  /// Probes both again.
+  void probe(Precision precision) {
+    peak = std::max(peak, benchmarks::peak(precision));
+    memory_rate = std::max(memory_rate, benchmarks::memory_rate());
+  }
+
+  /// The larger of the times that `operations` and `bytes` take at least, as a share of `seconds`;
+  /// 0 where the peak is not known.
+  [[nodiscard]] double share(double operations, double bytes, double seconds) const {
+    if (peak == 0) return 0;
+    return std::max(operations / peak, bytes / memory_rate) / seconds;
+  }
+};
+
 }  // namespace eigenformer::benchmarks
