@@ -88,6 +88,17 @@ inline void copy_tokenizer(const std::string& from, const std::string& to) {
   }
 }
 
+/// "1:05:09", or "5:09" below an hour.
+inline std::string clock_time(double seconds) {
+  const auto whole = static_cast<long>(std::max(seconds, 0.0));
+  char text[32];
+  if (whole < 3600)
+    std::snprintf(text, sizeof(text), "%ld:%02ld", whole / 60, whole % 60);
+  else
+    std::snprintf(text, sizeof(text), "%ld:%02ld:%02ld", whole / 3600, whole / 60 % 60, whole % 60);
+  return text;
+}
+
 /// Progress on standard error when that is a terminal: how much is done, and per second; with a
 /// total, the time left.
 class Progress {
@@ -102,17 +113,20 @@ class Progress {
     shown_ = false;
   }
   void step() { reach(done_ + 1); }
-  void reach(ef::Index done, ef::Index total = 0) {
+  /// So many of those that reach() counts took no time here.
+  void skip(ef::Index count) { skipped_ += count; }
+  /// `more` is shown beside it.
+  void reach(ef::Index done, ef::Index total = 0, const std::string& more = "") {
     done_ = done;
     const auto now = std::chrono::steady_clock::now();
     if (!terminal_ || now - last_ < std::chrono::milliseconds(200)) return;
     last_ = now;
     const double seconds = std::chrono::duration<double>(now - start_).count();
-    const double speed = static_cast<double>(done_) / seconds;
-    std::fprintf(stderr, "\r\033[K%td %s, %.1f per second", done_, what_, speed);
+    const double speed = static_cast<double>(done_ - skipped_) / seconds;
+    std::fprintf(stderr, "\r\033[K%td %s, %.1f per second%s", done_, what_, speed, more.c_str());
     if (total > 0 && speed > 0) {
-      const auto left = static_cast<ef::Index>(static_cast<double>(total - done_) / speed);
-      std::fprintf(stderr, ", %td:%02td left of %td", left / 60, left % 60, total);
+      std::fprintf(stderr, ", %s left of %td",
+                   clock_time(static_cast<double>(total - done_) / speed).c_str(), total);
     }
     shown_ = true;
   }
@@ -122,8 +136,37 @@ class Progress {
   bool terminal_;
   bool shown_ = false;
   ef::Index done_ = 0;
+  ef::Index skipped_ = 0;
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
   std::chrono::steady_clock::time_point last_ = start_;
+};
+
+/// What a training does between two reports.
+struct Pace {
+  ef::Index updates = 0;
+  ef::Index tokens = 0;
+  double seconds = 0;  ///< of updates alone
+  double loss = 0;     ///< the sum over the updates
+
+  void add(ef::Index of_tokens, double of_loss, double in_seconds) {
+    ++updates;
+    tokens += of_tokens;
+    loss += of_loss;
+    seconds += in_seconds;
+  }
+  [[nodiscard]] double mean_loss() const { return loss / static_cast<double>(updates); }
+  [[nodiscard]] double tokens_per_second() const { return static_cast<double>(tokens) / seconds; }
+  /// Of so many updates that are left.
+  [[nodiscard]] double seconds_of(ef::Index left) const {
+    return seconds / static_cast<double>(updates) * static_cast<double>(left);
+  }
+  /// For Progress.
+  [[nodiscard]] std::string shown(double learning_rate) const {
+    char text[96];
+    std::snprintf(text, sizeof(text), ", loss %.4f, rate %.2e, %.0f tokens/s", mean_loss(),
+                  learning_rate, tokens_per_second());
+    return text;
+  }
 };
 
 /// A command line with the options that all examples have.
@@ -184,6 +227,14 @@ class Program {
       std::fprintf(stderr, "error: %s\n", message.c_str());
       return 1;
     }
+  }
+
+  /// Makes these the only choices of --precision.
+  void restrict_precision(const std::vector<std::string>& names, const std::string& description) {
+    app.remove_option(app.get_option("--precision"));
+    app.add_option("--precision", precision_, description)
+        ->check(CLI::IsMember(names))
+        ->default_str("float");
   }
 
   /// What --precision says about the weights of models of float, if it is given.

@@ -2,6 +2,13 @@
 // every epoch how well it does on texts that it does not learn from.
 //   finetune --task classification --train train.tsv --dev dev.tsv --output sentiment
 //   finetune --task ner --train train.conll --dev dev.conll --model roberta-base --output names
+#include <chrono>
+#include <cmath>
+#include <cstdio>
+#include <memory>
+#include <string>
+#include <vector>
+
 #include "eigenformer/training/fine_tuning_seeds.hpp"
 #include "eigenformer/training/tasks/answering.hpp"
 #include "eigenformer/training/tasks/classification.hpp"
@@ -14,15 +21,68 @@ using examples::Program;
 
 namespace {
 
-/// An epoch in a line: losses, and the task's metrics.
-void print_readable(const ef::EpochReport& report, const std::vector<std::string>& metrics) {
-  std::printf("seed %ju  epoch %3td  loss %.4f  dev %.4f", std::uintmax_t{report.seed},
-              report.epoch, report.train_loss, report.dev.loss);
-  for (std::size_t i = 0; i < metrics.size(); ++i) {
-    std::printf("  %s %.4f", metrics[i].c_str(), report.dev.metrics[i]);
+/// Shows how a training goes, and prints its epochs.
+class Reports {
+ public:
+  Reports(std::vector<std::string> metrics, bool json)
+      : metrics_(std::move(metrics)), json_(json) {}
+
+  void show(const ef::FineTuningUpdate& update) {
+    const auto now = Clock::now();
+    pace_.add(update.tokens, update.loss, std::chrono::duration<double>(now - begin_).count());
+    begin_ = now;
+    progress_.skip(update.done - last_.done - 1);
+    progress_.reach(update.done, update.total, pace_.shown(update.learning_rate));
+    last_ = update;
   }
-  std::printf("\n");
-}
+
+  /// Losses and metrics, and where the epoch was not trained before, its pace.
+  void print(const ef::EpochReport& report) {
+    progress_.clear();
+    if (json_)
+      print_json(report);
+    else
+      print_readable(report);
+    std::fflush(stdout);
+    pace_ = {};
+    begin_ = Clock::now();
+  }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+
+  void print_json(const ef::EpochReport& report) const {
+    ef::Json json = ef::to_json(report, metrics_);
+    if (pace_.updates > 0) {
+      json["learning_rate"] = last_.learning_rate;
+      json["tokens_per_second"] = std::round(pace_.tokens_per_second());
+      json["seconds_left"] = std::round(seconds_left());
+    }
+    Program::print(json);
+  }
+
+  void print_readable(const ef::EpochReport& report) const {
+    std::printf("seed %ju  epoch %3td  loss %.4f  dev %.4f", std::uintmax_t{report.seed},
+                report.epoch, report.train_loss, report.dev.loss);
+    for (std::size_t i = 0; i < metrics_.size(); ++i) {
+      std::printf("  %s %.4f", metrics_[i].c_str(), report.dev.metrics[i]);
+    }
+    if (pace_.updates > 0) {
+      std::printf("  rate %.2e  %.0f tokens/s  %s left", last_.learning_rate,
+                  pace_.tokens_per_second(), examples::clock_time(seconds_left()).c_str());
+    }
+    std::printf("\n");
+  }
+
+  [[nodiscard]] double seconds_left() const { return pace_.seconds_of(last_.total - last_.done); }
+
+  std::vector<std::string> metrics_;
+  bool json_;
+  examples::Progress progress_{"updates"};
+  examples::Pace pace_;  // of the epoch
+  ef::FineTuningUpdate last_;
+  Clock::time_point begin_ = Clock::now();
+};
 
 struct FineTune {
   const Program& program;
@@ -33,17 +93,10 @@ struct FineTune {
   /// Trains a task, prints its reports, and in the end what the saved weights reach.
   template <class Task>
   void operator()(ef::Context& cx, const ef::Tokenizer& tokenizer, const Task& task) {
-    examples::Progress progress("updates");
     const std::vector<std::string> names = task.metric_names();
-    options.on_update = [&](ef::Index done, ef::Index total) { progress.reach(done, total); };
-    options.on_epoch = [&](const ef::EpochReport& report) {
-      progress.clear();
-      if (program.json)
-        Program::print(ef::to_json(report, names));
-      else
-        print_readable(report, names);
-      std::fflush(stdout);
-    };
+    Reports reports(names, program.json);
+    options.on_update = [&](const ef::FineTuningUpdate& update) { reports.show(update); };
+    options.on_epoch = [&](const ef::EpochReport& report) { reports.print(report); };
     options.on_fresh_parameters = [&](const std::vector<std::string>& parameters) {
       if (program.json) return;
       for (const std::string& name : parameters) std::printf("new: %s\n", name.c_str());
@@ -81,7 +134,8 @@ int main(int argc, char** argv) {
   app.remove_option(app.get_option("text"));
   app.remove_option(app.get_option("--input"));
   app.get_option("--output")->required()->description("folder for the model");
-  app.get_option("--precision")->check(CLI::IsMember({"float", "double", "bf16"}));
+  program.restrict_precision({"float", "double", "bf16"},
+                             "of products; weights are float or double");
   app.add_option("--task", task, "what to learn")
       ->required()
       ->check(CLI::IsMember({"classification", "regression", "ner", "qa"}));
@@ -102,7 +156,8 @@ int main(int argc, char** argv) {
   add("--clip", options.clip, "limit of the gradients' norm; 0: none");
   add("--layer-decay", options.layer_decay, "factor of the rate from each layer to the one below");
   add("--ema", options.moving_average, "decay of averaged weights, such as 0.999; 0: none");
-  add("--seed", options.seed, "of the head, the order of the texts and dropout");
+  add("--seed", options.seed, "of the head, the order of the texts and dropout")
+      ->check(CLI::NonNegativeNumber);
   add("--seeds", tune.seeds, "trainings with this and the next seeds; the best is kept")
       ->check(count);
   add("--patience", options.patience, "stop after so many epochs that are no better; 0: do not");
@@ -121,6 +176,7 @@ int main(int argc, char** argv) {
       ->needs("--lora");
   return program.run(argc, argv, [&] {
     ef::check(!multi_label || task == "classification", "--multi-label is for classification");
+    ef::check(tune.files.stride < 0 || task == "qa", "--stride is for qa");
     const auto tokenizer =
         std::make_shared<ef::Tokenizer>(ef::Tokenizer::from_pretrained(program.model));
     const auto config = ef::EncoderConfig::from_pretrained(program.model);

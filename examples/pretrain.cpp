@@ -61,7 +61,14 @@ ef::EncoderConfig small_config(const std::string& family) {
 void add_options(CLI::App& app, Options& options, ef::PretrainingOptions& training,
                  ef::EncoderConfig& config) {
   const CLI::Range count(1, 1 << 30);
-  const CLI::Range number(0.0, 1e9);
+  const CLI::Validator number(
+      [](const std::string& text) {
+        double value = -1;
+        return CLI::detail::lexical_cast(text, value) && value >= 0 && value <= 1e9
+                   ? ""
+                   : text + " is no number from 0 to 1e9";
+      },
+      "NUMBER");
   app.add_option("--corpus", options.corpus,
                  "plain text: a sentence a line, an empty line between "
                  "documents; may be given several times")
@@ -145,11 +152,9 @@ void add_options(CLI::App& app, Options& options, ef::PretrainingOptions& traini
       ->default_str("0");
   app.add_flag("--whole-words", training.whole_words, "hide whole words, not single tokens");
   app.add_flag("--doc-sentences", training.documents, "blocks end with their document");
-  app.get_option("--precision")
-      ->check(CLI::IsMember({"float", "bf16"}))
-      ->description("of products; weights, gradients and sums are float")
-      ->default_str("float");
-  app.add_option("--seed", training.seed, "of weights, orders and masks")->capture_default_str();
+  app.add_option("--seed", training.seed, "of weights, orders and masks")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
   add("--save-every", options.save_every, "updates from checkpoint to checkpoint", count);
   add("--report-every", options.report_every, "updates from report to report", count);
 }
@@ -164,7 +169,7 @@ ef::TrainedBpe learn_tokenizer(const Options& options, ef::Index vocab_size, ef:
 
 ef::Corpus read_corpus(const ef::Tokenizer& tokenizer, const std::vector<std::string>& files,
                        ef::Context& cx) {
-  ef::Corpus corpus(tokenizer.cls_token_id(), tokenizer.sep_token_id());
+  ef::Corpus corpus(tokenizer.cls_token_id(), tokenizer.sep_token_id(), tokenizer.mask_token_id());
   for (const std::string& file : files) corpus.add_file(tokenizer, file, &cx.threads());
   return corpus;
 }
@@ -174,11 +179,19 @@ template <class Pretraining>
 void save(const Pretraining& training, const std::optional<ef::ReportLog>& log,
           const std::string& output) {
   training.save(output, [&](const ef::FolderUpdate& update) {
-    const ef::Panel panels[] = {
+    std::vector<ef::Panel> panels = {
         {"loss",
          "update",
          {log->curve("train", "loss"), log->curve("held out", "dev_loss", ef::Best::lowest)}},
+        {"right, held out", "update", {}},
         {"learning rate", "update", {log->curve("rate", "learning_rate")}}};
+    for (const auto& [name, key] : {std::pair{"tokens", "dev_accuracy"},
+                                    {"next sentences", "dev_nsp_accuracy"},
+                                    {"by boundaries", "dev_sbo_accuracy"}}) {
+      ef::Curve curve = log->curve(name, key, ef::Best::highest);
+      if (!curve.points.empty()) panels[1].curves.push_back(std::move(curve));
+    }
+    if (panels[1].curves.empty()) panels.erase(panels.begin() + 1);
     ef::write_file(ef::join_path(update.path(), "curves.svg"), ef::draw_curves(panels));
   });
 }
@@ -187,6 +200,7 @@ void print(const ef::Json& report, double tokens_per_second, double seconds_left
   if (json) {
     ef::Json all = report;
     all["tokens_per_second"] = std::round(tokens_per_second);
+    all["seconds_left"] = std::round(seconds_left);
     Program::print(all);
   } else {
     std::printf("step %6td  loss %.4f", report["step"].get<ef::Index>(),
@@ -202,8 +216,8 @@ void print(const ef::Json& report, double tokens_per_second, double seconds_left
     if (report.contains("dev_sbo_accuracy")) {
       std::printf(", by boundaries %.1f %%", 100 * report["dev_sbo_accuracy"].get<double>());
     }
-    std::printf("  rate %.2e  %.0f tokens/s  %.0f min left\n",
-                report["learning_rate"].get<double>(), tokens_per_second, seconds_left / 60);
+    std::printf("  rate %.2e  %.0f tokens/s  %s left\n", report["learning_rate"].get<double>(),
+                tokens_per_second, examples::clock_time(seconds_left).c_str());
   }
   std::fflush(stdout);
 }
@@ -211,28 +225,23 @@ void print(const ef::Json& report, double tokens_per_second, double seconds_left
 /// Trains to the end, with reports and checkpoints. The process with the log reports.
 template <class Pretraining>
 void train(Pretraining& training, std::optional<ef::ReportLog>& log, const Options& options,
-           const ef::Corpus* dev, const Program& program, ef::Index steps, ef::Context& cx) {
+           const ef::MaskedBatch* dev, const Program& program, ef::Index steps, ef::Context& cx) {
   using Clock = std::chrono::steady_clock;
   examples::Progress progress("updates", log.has_value());
-  const ef::Index first = training.steps();
-  double loss = 0;
-  ef::Index count = 0, tokens = 0;
-  double seconds = 0;  // since the last report, of training alone
+  progress.skip(training.steps());
+  examples::Pace pace;  // since the last report
   while (training.steps() < steps) {
     const auto begin = Clock::now();
     const ef::Index before = training.tokens();
     const ef::UpdateReport update = training.step(cx);
-    seconds += std::chrono::duration<double>(Clock::now() - begin).count();
-    tokens += training.tokens() - before;
-    loss += update.loss;
-    ++count;
+    pace.add(training.tokens() - before, update.loss,
+             std::chrono::duration<double>(Clock::now() - begin).count());
     const ef::Index step = training.steps();
-    progress.reach(step - first, steps - first);
+    progress.reach(step, steps, pace.shown(update.learning_rate));
     const bool saves = step % options.save_every == 0 || step == steps;
     if (!saves && step % options.report_every != 0) continue;
-    ef::Json report = {{"step", step},
-                       {"loss", loss / static_cast<double>(count)},
-                       {"learning_rate", update.learning_rate}};
+    ef::Json report = {
+        {"step", step}, {"loss", pace.mean_loss()}, {"learning_rate", update.learning_rate}};
     if (saves && dev != nullptr) {
       const ef::MaskedLmScore score = training.score(cx, *dev);
       report.update({{"dev_loss", score.loss},
@@ -248,12 +257,11 @@ void train(Pretraining& training, std::optional<ef::ReportLog>& log, const Optio
     }
     progress.clear();
     if (log) {
-      print(report, static_cast<double>(tokens) / seconds,
-            seconds / static_cast<double>(count) * static_cast<double>(steps - step), program.json);
+      print(report, pace.tokens_per_second(), pace.seconds_of(steps - step), program.json);
       log->add(report);
     }
     if (saves) save(training, log, program.output);
-    loss = 0, count = 0, tokens = 0, seconds = 0;
+    pace = {};
   }
 }
 
@@ -320,6 +328,8 @@ void pretrain_model(const Program& program, const Options& options,
   pretraining.precision = program.precision().value_or(ef::Precision::full);
   pretraining.parts = options.parts.value_or(workers.size());
   Pretraining training(model, tokenizer, corpus, pretraining, workers);
+  std::optional<ef::MaskedBatch> held_out;
+  if (dev) held_out = training.held_out(*dev);
   std::optional<ef::ReportLog> log;
   if (goes_on) training.resume(output);
   if (workers.rank() == 0) {
@@ -333,7 +343,7 @@ void pretrain_model(const Program& program, const Options& options,
     log.emplace(ef::join_path(output, "log.jsonl"), goes_on ? training.steps() : -1);
   }
   if (!goes_on) save(training, log, output);
-  train(training, log, options, dev ? &*dev : nullptr, program, schedule.total_steps, cx);
+  train(training, log, options, held_out ? &*held_out : nullptr, program, schedule.total_steps, cx);
 }
 
 /// The same with the model of the recipe.
@@ -367,6 +377,8 @@ int main(int argc, char** argv) {
   for (const char* name : {"text", "--input", "--max-length"}) {
     program.app.remove_option(program.app.get_option(name));
   }
+  program.restrict_precision({"float", "bf16"},
+                             "of products; weights, gradients and sums are float");
   Options options;
   ef::PretrainingOptions pretraining;
   pretraining.batch = 32;

@@ -3,6 +3,7 @@
 
 #include "eigenformer/base/activation.hpp"
 #include "eigenformer/base/batch.hpp"
+#include "eigenformer/base/digest.hpp"
 #include "eigenformer/base/dtype.hpp"
 #include "eigenformer/base/error.hpp"
 #include "eigenformer/base/function_ref.hpp"

@@ -10,6 +10,9 @@ with() {
   [[ ! -x $programs/$1 ]] || other=$("$programs/$1" "${@:2}")
 }
 
+# What a training reports but for its pace, which those that are done before do not have.
+without_pace() { sed -E 's/"(learning_rate|seconds_left|tokens_per_second)":[^,]*,//g' <<< "$out"; }
+
 # reports NUMBER METRIC OUTPUT: so many epochs, and a last object that its folder confirms.
 reports() {
   lines $(($1 + 1))
@@ -30,6 +33,7 @@ expect_usage --task translation --train x --dev y --output z
 expect_usage --task ner --train x --dev y --output z --epochs 0
 expect_usage --task ner --train x --dev y --output z --precision int8
 expect_usage --task ner --train x --dev y --output z a text
+expect_usage --task ner --train x --dev y --output z --seed -1
 
 # Classes.
 for split in train dev; do
@@ -44,7 +48,8 @@ classes=("${base[@]}" --dev "$data/dev.tsv" --epochs 4 --lr 1e-3)
 expect 0 "${classes[@]}" --json --output "$scratch/classes"
 reports 4 accuracy "$scratch/classes"
 [[ $value == 1.0 ]] || complain "does not learn two classes: $out"
-learned=$out
+for key in learning_rate tokens_per_second seconds_left; do times 4 "\"$key\":"; done
+learned=$(without_pace)
 with classify --model "$scratch/classes" --json 'And Moses went up unto the LORD.'
 [[ ${other-'{"labels":[{"label":"good"'} == '{"labels":[{"label":"good"'* ]] || complain "classify: $other"
 
@@ -64,15 +69,23 @@ expect 0 "${classes[@]}" --json --output "$scratch/classes"
 [[ $out == "$learned" ]] || complain "another output when it is finished: $out"
 (timeout -s KILL 2 "$program" "${classes[@]}" --save-every 1 --output "$scratch/killed" || true) &> /dev/null
 expect 0 "${classes[@]}" --save-every 1 --json --output "$scratch/killed"
-[[ $out == "$learned" ]] || complain "another output after a kill: $out"
+[[ $(without_pace) == "$learned" ]] || complain "another output after a kill: $out"
 cmp "$scratch/classes/model.safetensors" "$scratch/killed/model.safetensors" || complain 'other weights'
 expect_error learning_rate "${base[@]}" --dev "$data/dev.tsv" --epochs 4 --lr 2e-3 --output "$scratch/classes"
 expect_error config.json "${classes[@]}" --output "$model"
+while read -r option value name; do
+  expect_error "$name" "${base[@]}" --dev "$data/dev.tsv" "$option" "$value" --output "$scratch/none"
+done <<< '--clip -1 clip
+--clip nan clip
+--lr inf learning_rate
+--patience -3 patience
+--save-every -2 save_every
+--stride 5 stride'
 
 # Seeds, in words.
 expect 0 "${base[@]}" --dev "$data/dev.tsv" --epochs 1 --seeds 2 --ema 0.5 --metric f1 --output "$scratch/seeds"
 matches '^new: classifier.out_proj.weight$'
-matches '^seed 2  epoch   1  loss [0-9.]+  dev [0-9.]+  accuracy [0-9.]+  f1 '
+matches '^seed 2  epoch   1  loss [0-9.]+  dev [0-9.]+  accuracy [0-9.]+  f1 .*  rate [0-9.e-]+  [0-9]+ tokens/s  0:00 left$'
 matches '^f1 over 2 seeds: [0-9.]+, standard deviation [0-9.]+; the best is that of seed [12]$'
 
 # Numbers.

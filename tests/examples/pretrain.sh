@@ -20,8 +20,13 @@ expect_common
 expect_usage
 expect_usage --corpus "$scratch/text" --output "$scratch/x"
 expect_usage "${run[@]}"
-instead --batch 0
-expect_usage "${other[@]}" --output "$scratch/x"
+while read -r option value; do
+  instead "$option" "$value"
+  expect_usage "${other[@]}" --output "$scratch/x"
+done <<< '--batch 0
+--lr nan
+--clip -1
+--seed -1'
 expect_usage "${run[@]}" --output "$scratch/x" --schedule steep
 expect_usage --corpus "$scratch/text" --steps 1 --output "$scratch/x" --model "$model" --hidden 64
 expect_usage "${run[@]}" --output "$scratch/x" --tokenizer "$model"
@@ -30,21 +35,29 @@ expect_usage "${run[@]}" --output "$scratch/x" --tokenizer "$model"
 expect 0 "${run[@]}" --output "$scratch/one" --json --threads 2
 [[ -z $err ]] || complain "prints $err"
 lines 17 # at every third update and at every eighth, of which one is both
-matches '^\{"learning_rate":[0-9.e-]+,"loss":5\.[0-9]+,"step":3,"tokens_per_second":[0-9.]+\}$'
-matches '^\{"dev_accuracy":[0-9.e-]+,"dev_loss":[0-9.]+,"learning_rate":.*,"loss":4\.[0-9]+,"perplexity":[0-9.]+,"step":40,'
+matches '^\{"learning_rate":[0-9.e-]+,"loss":5\.[0-9]+,"seconds_left":[0-9.]+,"step":3,"tokens_per_second":[0-9.]+\}$'
+matches '^\{"dev_accuracy":[0-9.e-]+,"dev_loss":[0-9.]+,"learning_rate":.*,"loss":4\.[0-9]+,"perplexity":[0-9.]+,"seconds_left":0.0,"step":40,'
 files='config.json curves.svg log.jsonl merges.txt model.safetensors optimizer.safetensors pretraining.json tokenizer.json tokenizer_config.json vocab.json'
 [[ $(cd "$scratch/one" && echo *) == "$files" ]] || complain "other files: $(ls "$scratch/one")"
 [[ $(ls -A "$scratch/one") == $(ls "$scratch/one") ]] || complain 'leaves hidden files'
 [[ $(wc -l < "$scratch/one/log.jsonl") -eq 17 ]] || complain 'another number of reports in the log'
 grep -q '"model_max_length": 64,' "$scratch/one/tokenizer_config.json" || complain 'another longest text'
-grep -q 'best' "$scratch/one/curves.svg" || complain 'no curve of the held-out loss'
+[[ $(grep -c 'best [0-9.]* at' "$scratch/one/curves.svg") -eq 2 ]] ||
+  complain 'no curves of the held-out loss and of what is right'
 
 # The same command does nothing more; without --json it prints lines to read.
 expect 0 "${run[@]}" --output "$scratch/one"
 lines 0
 expect 0 "${run[@]}" --output "$scratch/two" --threads 1
-matches '^step +8  loss [0-9.]+  held out [0-9.]+, perplexity [0-9.]+, [0-9.]+ % right  rate [0-9.e-]+  [0-9]+ tokens/s'
+matches '^step +8  loss [0-9.]+  held out [0-9.]+, perplexity [0-9.]+, [0-9.]+ % right  rate [0-9.e-]+  [0-9]+ tokens/s  0:[0-9]+ left$'
 diff -r "$scratch/one" "$scratch/two" || complain 'other numbers with one thread'
+
+# Killed while the last files were moved, when nothing is left to train.
+mkdir "$scratch/two/.saved"
+mv "$scratch/two/model.safetensors" "$scratch/two/.saved"
+echo old > "$scratch/two/model.safetensors"
+expect 0 "${run[@]}" --output "$scratch/two"
+diff -r "$scratch/one" "$scratch/two" || complain 'other files after the last of them were not moved'
 
 # Killed as soon as the log has so many lines, and gone on with: the same files.
 rm -r "$scratch/two"
@@ -136,7 +149,7 @@ done
 bert=(--beta2 0.99 --recipe bert "${tiny[@]}" --corpus "$scratch/text.documents" --dev "$scratch/dev.documents")
 expect 0 "${bert[@]}" --output "$scratch/bert" --json
 lines 17
-matches '"dev_nsp_accuracy":[0-9.]+,"dev_nsp_loss":[0-9.]+,.*,"loss":[0-9.]+,"perplexity":[0-9.]+,"step":40,'
+matches '"dev_nsp_accuracy":[0-9.]+,"dev_nsp_loss":[0-9.]+,.*,"loss":[0-9.]+,"perplexity":[0-9.]+,"seconds_left":0.0,"step":40,'
 for setting in '"beta2": 0.99,' '"duplicates": 10,' '"masking": "bert",' '"recipe": "bert",'; do
   grep -q "$setting" "$scratch/bert/pretraining.json" || complain "another setting than $setting"
 done
@@ -162,7 +175,7 @@ grep -q '"BertForMaskedLM"' "$scratch/no_nsp/config.json" || complain 'another m
 spanbert=(--recipe spanbert "${run[@]}")
 expect 0 "${spanbert[@]}" --output "$scratch/spanbert" --json
 lines 17
-matches '"dev_sbo_accuracy":[0-9.]+,"dev_sbo_loss":[0-9.]+,.*,"loss":[0-9.]+,"perplexity":[0-9.]+,"step":40,'
+matches '"dev_sbo_accuracy":[0-9.]+,"dev_sbo_loss":[0-9.]+,.*,"loss":[0-9.]+,"perplexity":[0-9.]+,"seconds_left":0.0,"step":40,'
 for setting in '"duplicates": 0,' '"eps": 1e-08,' '"masking": "span",' '"segment-pairs": false,'; do
   grep -q "$setting" "$scratch/spanbert/pretraining.json" || complain "another setting than $setting"
 done
@@ -186,6 +199,12 @@ expect_usage --recipe elmo "${run[@]}" --output "$scratch/none"
 touch "$scratch/empty"
 expect_error 'no text' "${tiny[@]}" --corpus "$scratch/empty" --output "$scratch/none"
 expect_error "$scratch/nowhere" "${tiny[@]}" --corpus "$scratch/nowhere" --output "$scratch/none"
+instead --dev "$scratch/empty"
+expect_error 'held-out text is empty' "${other[@]}" --output "$scratch/none"
+printf 'And God said\nLet there be <mask>\n' > "$scratch/masked"
+instead --dev "$scratch/masked"
+expect_error "$scratch/masked line 2: has the mask token" "${other[@]}" --output "$scratch/none"
+expect_error "$scratch/masked line 2: has the mask token" "${tiny[@]}" --corpus "$scratch/masked" --output "$scratch/none"
 instead --dev "$scratch/nowhere"
 expect_error "$scratch/nowhere" "${other[@]}" --output "$scratch/none"
 instead --batch 1000

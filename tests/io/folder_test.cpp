@@ -144,6 +144,11 @@ TEST(FolderUpdate, InterruptedMovesAreReadAndFinished) {
   EXPECT_EQ(version_of(folder.path()), "new");
   EXPECT_EQ(read_file(folder / "small"), "new");
   interrupt();
+  finish_update(folder.path());
+  EXPECT_EQ(read_file(folder / "small"), "new");
+  EXPECT_EQ(folder.entries(), (Names{"large", "small", "third"}));
+  finish_update(folder.path());  // there is none
+  interrupt();
   update(folder.path(), "newer");
   EXPECT_EQ(version_of(folder.path()), "newer");
   EXPECT_EQ(folder.entries(), (Names{"large", "small", "third"}));

@@ -43,6 +43,10 @@ TEST(Curves, TheBestPointIsMarked) {
                           {"cx=\"334.0\" cy=\"264.0\"", ">best 1 at 50</text>"});
   ef::tests::expect_parts(draw({"", "", {{"dev", points, ef::Best::highest}}}),
                           {"cx=\"64.0\" cy=\"44.0\"", ">best 4 at 0</text>"});
+  // Of equals the first, whose weights are kept.
+  const std::vector<ef::CurvePoint> ties = {{1, 1}, {2, 2}, {3, 2}, {4, 1}};
+  ef::tests::expect_parts(draw({"", "", {{"dev", ties, ef::Best::lowest}}}), {">best 1 at 1<"});
+  ef::tests::expect_parts(draw({"", "", {{"dev", ties, ef::Best::highest}}}), {">best 2 at 2<"});
 }
 
 TEST(Curves, WhatIsNotFiniteIsLeftOut) {

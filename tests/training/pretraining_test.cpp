@@ -261,6 +261,10 @@ TEST(Pretraining, ErrorsNameWhatDoesNotFit) {
   ef::Context cx(1);
   expect_parts(message_of<ef::ConfigError>([&] { (void)training.score(cx, corpus_of("\n")); }),
                {"held-out text is empty"});
+  ef::Corpus strict(0, 2, tokenizer().mask_token_id());
+  const std::string text = "In the beginning\n\nGod <mask> heaven\n";
+  expect_parts(message_of<ef::FormatError>([&] { strict.add_text(tokenizer(), text); }),
+               {"the text line 3", "mask token"});
 }
 
 TEST(Pretraining, PositionsAreRepeated) {

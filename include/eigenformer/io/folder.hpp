@@ -5,7 +5,8 @@
 // moved to where other programs expect them, and nothing else is left.
 // A process that is killed before that moment leaves the old files; the next update removes its
 // folder. One that is killed after it leaves the new files, the last of them in ".saved": this
-// library reads them there, other programs may see a mixture until the next update moves them.
+// library reads them there, other programs may see a mixture until finish_update() or the next
+// update moves them.
 #pragma once
 
 #include <dirent.h>
@@ -53,6 +54,17 @@ inline void remove_folder(const std::string& folder) {
   ::rmdir(folder.c_str());
 }
 
+/// Moves what is in ".saved" to its place.
+inline void move_saved(const std::string& folder) {
+  const std::string saved = join_path(folder, saved_folder);
+  for (const std::string& name : entries_of(saved)) {
+    const std::string target = join_path(folder, name);
+    check<IoError>(std::rename(join_path(saved, name).c_str(), target.c_str()) == 0, target,
+                   ": cannot be written: ", std::strerror(errno));
+  }
+  ::rmdir(saved.c_str());
+}
+
 }  // namespace detail
 
 /// The path of a folder's file: where an update that was interrupted left it, else in the folder.
@@ -96,6 +108,13 @@ class FolderLock {
   int descriptor_;
 };
 
+/// Moves the files of an update that was interrupted to where other programs expect them, if there
+/// are any. Throws IoError.
+inline void finish_update(const std::string& folder) {
+  const FolderLock lock(folder, FolderLock::For::writing);
+  detail::move_saved(folder);
+}
+
 /// An update under construction: what is written into path() appears in the folder with commit(),
 /// all of it or, without, nothing. Files keep the permissions of those that they replace. Any
 /// number of threads and processes may update one folder: the last one wins whole.
@@ -134,7 +153,7 @@ class FolderUpdate {
   void commit() {
     check<IoError>(!committed_, folder_, ": committed twice");
     const FolderLock lock(folder_, FolderLock::For::writing);
-    move_saved();
+    detail::move_saved(folder_);
     for (const std::string& name : detail::entries_of(path_)) {
       const std::string target = join_path(folder_, name);
       struct stat old {};
@@ -147,21 +166,10 @@ class FolderUpdate {
                    ": cannot be written: ", std::strerror(errno));
     committed_ = true;
     detail::sync_folder(folder_);
-    move_saved();
+    detail::move_saved(folder_);
   }
 
  private:
-  /// Moves what is in ".saved" to its place.
-  void move_saved() const {
-    const std::string saved = join_path(folder_, detail::saved_folder);
-    for (const std::string& name : detail::entries_of(saved)) {
-      const std::string target = join_path(folder_, name);
-      check<IoError>(std::rename(join_path(saved, name).c_str(), target.c_str()) == 0, target,
-                     ": cannot be written: ", std::strerror(errno));
-    }
-    ::rmdir(saved.c_str());
-  }
-
   std::string folder_;
   std::string path_;
   std::unique_ptr<FolderLock> alive_;  // tells others that this update is not abandoned

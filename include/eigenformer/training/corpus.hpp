@@ -3,13 +3,16 @@
 // One line is one sentence, or paragraph; an empty line ends a document.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <numeric>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "eigenformer/base/digest.hpp"
 #include "eigenformer/io/file.hpp"
 #include "eigenformer/tokenizers/tokenizer.hpp"
 #include "eigenformer/training/masking.hpp"
@@ -35,28 +38,38 @@ struct SegmentPair {
 class Corpus {
  public:
   /// An empty corpus; `bos`, or `[CLS]`, begins every block; `eos`, or `[SEP]`, ends every
-  /// sentence.
-  Corpus(TokenId bos, TokenId eos) : bos_(bos), eos_(eos) {}
+  /// sentence; `mask` is a token that texts must not have in them.
+  Corpus(TokenId bos, TokenId eos, std::optional<TokenId> mask = {})
+      : bos_(bos), eos_(eos), mask_(mask) {}
 
-  /// Appends the text of a file, tokenized on all threads. Throws IoError.
+  /// Appends the text of a file, tokenized on all threads. Throws IoError, and FormatError for a
+  /// line with the mask token in it.
   void add_file(const Tokenizer& tokenizer, const std::string& path, ThreadPool* pool = nullptr) {
-    add_text(tokenizer, read_file(path), pool);
+    add_text(tokenizer, read_file(path), pool, path);
   }
 
-  /// Appends a text; its end ends a document. Spaces at the ends of lines do not count.
-  void add_text(const Tokenizer& tokenizer, std::string_view text, ThreadPool* pool = nullptr) {
+  /// Appends a text; its end ends a document. Spaces at the ends of lines do not count. Throws
+  /// FormatError for a line of `source` with the mask token in it.
+  void add_text(const Tokenizer& tokenizer, std::string_view text, ThreadPool* pool = nullptr,
+                const std::string& source = "the text") {
     constexpr std::size_t most = 4096;  // lines that are held at once
     std::vector<std::string_view> lines;
+    Index flushed = 0;
     const auto flush = [&] {
       const Batch batch = tokenizer.encode_batch(lines, {.add_special_tokens = false}, pool);
       for (Index i = 0; i < batch.segments(); ++i) {
         const RowRange line = batch.segment(i);
-        if (line.size() == 0)
+        const auto sentence = std::span(batch.ids).subspan(static_cast<std::size_t>(line.begin),
+                                                           static_cast<std::size_t>(line.size()));
+        check<FormatError>(
+            !mask_ || std::find(sentence.begin(), sentence.end(), *mask_) == sentence.end(), source,
+            " line ", flushed + i + 1, ": has the mask token in it; it must be taken out");
+        if (sentence.empty())
           end_document();
         else
-          add_sentence(std::span(batch.ids).subspan(static_cast<std::size_t>(line.begin),
-                                                    static_cast<std::size_t>(line.size())));
+          add_sentence(sentence);
       }
+      flushed += batch.segments();
       lines.clear();
     };
     for (std::size_t begin = 0; begin < text.size();) {
@@ -109,15 +122,12 @@ class Corpus {
     return counts;
   }
 
-  /// A number that other sentences, or other ends of documents, hardly give (FNV-1a).
+  /// A number that other sentences, or other ends of documents, hardly give.
   [[nodiscard]] std::uint64_t digest() const noexcept {
-    std::uint64_t hash = 0xCBF29CE484222325U;
-    const auto add = [&](auto value) {
-      hash = (hash ^ static_cast<std::uint64_t>(value)) * 0x100000001B3U;
-    };
-    for (const TokenId id : ids_) add(id);
-    for (const std::uint8_t ends : ends_document_) add(ends);
-    return hash;
+    Digest digest;
+    digest.add_all(ids_);
+    digest.add_all(ends_document_);
+    return digest.value();
   }
 
   /// Cuts the corpus into blocks of whole sentences of at most `length` tokens; a longer sentence
@@ -251,6 +261,7 @@ class Corpus {
 
   TokenId bos_;
   TokenId eos_;
+  std::optional<TokenId> mask_;
   std::vector<TokenId> ids_;
   std::vector<Index> sentences_ = {0};       // [sentences + 1], where each begins
   std::vector<std::uint8_t> ends_document_;  // [sentences]

@@ -25,8 +25,8 @@ struct CurvePoint {
 /// Which point of a curve is marked.
 enum class Best : std::uint8_t {
   none,    ///< none
-  lowest,  ///< as of a loss
-  highest  ///< as of an accuracy
+  lowest,  ///< as of a loss; of equals the first
+  highest  ///< as of an accuracy; of equals the first
 };
 
 /// A line through points.
@@ -165,10 +165,11 @@ class CurvePicture {
       if (curve.points.size() <= few)
         line(dots, colour, " stroke-width=\"5\" stroke-linecap=\"round\"");
       if (curve.best == Best::none) continue;
-      const auto [lowest, highest] =
-          std::minmax_element(curve.points.begin(), curve.points.end(),
-                              [](const CurvePoint& a, const CurvePoint& b) { return a.y < b.y; });
-      const CurvePoint best = curve.best == Best::lowest ? *lowest : *highest;
+      const auto lower = [](const CurvePoint& a, const CurvePoint& b) { return a.y < b.y; };
+      const CurvePoint best =
+          curve.best == Best::lowest
+              ? *std::min_element(curve.points.begin(), curve.points.end(), lower)
+              : *std::max_element(curve.points.begin(), curve.points.end(), lower);
       line(printed("M%.1f %.1fV%.1fH%.1f", at_x(best.x), bottom, at_y(best.y), left), colour,
            " stroke-dasharray=\"2 4\"");
       body_ += printed("<circle cx=\"%.1f\" cy=\"%.1f\" r=\"4.5\" fill=\"%s\"/>\n", at_x(best.x),

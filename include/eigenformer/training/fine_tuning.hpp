@@ -39,6 +39,15 @@ struct EpochReport {
   Evaluation dev;          ///< of the weights in the end
 };
 
+/// What an update did, of how many.
+struct FineTuningUpdate {
+  Index done = 0;            ///< updates so far, of trainings that were finished before too
+  Index total = 0;           ///< updates of all trainings, if none stops early
+  Index tokens = 0;          ///< of this one's texts
+  double loss = 0;           ///< the mean over them
+  double learning_rate = 0;  ///< of this update
+};
+
 /// How to fine-tune; the defaults are those of RoBERTa on GLUE (Liu et al., arXiv:1907.11692).
 struct FineTuningOptions {
   Index epochs = 10;                ///< passes over the texts
@@ -59,7 +68,7 @@ struct FineTuningOptions {
   std::uint64_t seed = 1;                 ///< of the head, the order of the texts and dropout
   std::string metric = {};         ///< which one is to be high; empty: the task's official one
   Json settings = Json::object();  ///< what else must be the same for a training to go on
-  std::function<void(Index done, Index total)> on_update = {};  ///< called after each update
+  std::function<void(const FineTuningUpdate&)> on_update = {};  ///< called after each update
   /// Called before the first update with the names of the parameters that the folder lacked.
   std::function<void(const std::vector<std::string>&)> on_fresh_parameters = {};
   /// Called after each epoch, and again for those that are done where a training goes on.
@@ -235,7 +244,8 @@ class FineTuning {
     validate();
     settings_ = all_settings();
     (void)FolderUpdate(output_);  // what cannot be written fails now
-    if (const std::string done = current_file(output_, state_file); exists(done)) {
+    finish_update(output_);
+    if (const std::string done = join_path(output_, state_file); exists(done)) {
       restore(read_json(done), done);
       finished_ = true;
     } else if (const std::string at = current_file(checkpoint_, state_file); exists(at)) {
@@ -272,9 +282,16 @@ class FineTuning {
     };
     require(options_.epochs >= 1, "epochs", options_.epochs, "1 or more");
     require(options_.batch >= 1, "batch", options_.batch, "1 or more");
-    require(options_.learning_rate > 0, "learning_rate", options_.learning_rate, "above 0");
-    require(options_.warmup >= 0, "warmup", options_.warmup, "0 or more");
-    require(options_.layer_decay > 0, "layer_decay", options_.layer_decay, "above 0");
+    const auto from_0 = [](double number) { return number >= 0 && std::isfinite(number); };
+    require(options_.learning_rate > 0 && std::isfinite(options_.learning_rate), "learning_rate",
+            options_.learning_rate, "above 0");
+    require(from_0(options_.warmup), "warmup", options_.warmup, "0 or more");
+    require(from_0(options_.weight_decay), "weight_decay", options_.weight_decay, "0 or more");
+    require(from_0(options_.clip), "clip", options_.clip, "0 or more");
+    require(options_.patience >= 0, "patience", options_.patience, "0 or more");
+    require(options_.save_every >= 0, "save_every", options_.save_every, "0 or more");
+    require(options_.layer_decay > 0 && std::isfinite(options_.layer_decay), "layer_decay",
+            options_.layer_decay, "above 0");
     require(options_.moving_average >= 0 && options_.moving_average < 1, "moving_average",
             options_.moving_average, "in [0, 1)");
     require(options_.lora_rank >= 0, "lora_rank", options_.lora_rank, "0 or more");
@@ -311,7 +328,8 @@ class FineTuning {
                      {"seed", options_.seed},
                      {"metric", metric_names_[metric_]},
                      {"texts", task_.texts().segments()},
-                     {"tokens", task_.texts().tokens()}});
+                     {"tokens", task_.texts().tokens()},
+                     {"digest", task_.digest()}});
     return settings;
   }
 
@@ -381,9 +399,14 @@ class FineTuning {
       for (Index i = trainer.steps() % epoch_steps; i < epoch_steps; ++i) {
         const auto begin = static_cast<std::size_t>(i * options_.batch);
         const auto size = std::min(static_cast<std::size_t>(options_.batch), order.size() - begin);
-        update(cx, trainer, trainee, std::span(order).subspan(begin, size));
+        const auto batch = std::span(order).subspan(begin, size);
+        const UpdateReport report = update(cx, trainer, trainee, batch);
         if (average) average->update(model, trainer.steps() - 1);
-        if (options_.on_update) options_.on_update(trainer.steps(), steps);
+        if (options_.on_update) {
+          Index tokens = 0;
+          for (const Index text : batch) tokens += task_.texts().segment(text).size();
+          options_.on_update({trainer.steps(), steps, tokens, report.loss, report.learning_rate});
+        }
         const bool due = options_.save_every > 0 && trainer.steps() % options_.save_every == 0;
         if (due && i + 1 < epoch_steps) save_checkpoint(trainer, average);
       }
@@ -394,7 +417,9 @@ class FineTuning {
       save_checkpoint(trainer, average);
       if (options_.on_epoch) options_.on_epoch(reports_.back());
     }
-    write_file(join_path(output_, state_file), state().dump(1) + "\n");
+    FolderUpdate finished(output_);
+    write_file(join_path(finished.path(), state_file), state().dump(1) + "\n");
+    finished.commit();
   }
 
   /// The model to begin or go on with.
@@ -436,8 +461,8 @@ class FineTuning {
   }
 
   /// One update by these texts, a part of them at a time.
-  void update(Context& cx, ThisTrainer& trainer, const ThisTrainee& trainee,
-              std::span<const Index> texts) {
+  UpdateReport update(Context& cx, ThisTrainer& trainer, const ThisTrainee& trainee,
+                      std::span<const Index> texts) {
     std::vector<std::span<const Index>> parts;
     for (std::size_t begin = 0, end = 0; begin < texts.size(); begin = end) {
       Index tokens = task_.texts().segment(texts[end++]).size();
@@ -453,6 +478,7 @@ class FineTuning {
           return task_.loss(part_cx, trainee.model, parts[static_cast<std::size_t>(part)]);
         });
     epoch_loss_ += report.loss * static_cast<double>(texts.size());
+    return report;
   }
 
   /// Evaluates, and saves what is better than before; `adapters` to the model beside it, or none.

@@ -74,7 +74,15 @@ template <class Task>
   std::vector<std::string> folders;
   std::vector<double> values;
   EarlyStopping best(0);
+  const auto on_update = options.on_update;
   for (Index i = 0; i < seeds; ++i, ++options.seed) {
+    if (on_update) {
+      options.on_update = [&, i](FineTuningUpdate update) {
+        update.done += i * update.total;
+        update.total *= seeds;
+        on_update(update);
+      };
+    }
     folders.push_back(folder_of(options.seed));
     FineTuning<Task> training(task, tokenizer, pretrained, folders.back(), options);
     result.metric = training.metric();

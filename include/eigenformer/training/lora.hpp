@@ -40,7 +40,7 @@ struct LoraOptions {
   /// Reads adapter_config.json. Throws IoError, FormatError, and ConfigError for a variant of LoRA
   /// that is not this one.
   [[nodiscard]] static LoraOptions from_pretrained(const std::string& folder) {
-    const std::string path = join_path(folder, "adapter_config.json");
+    const std::string path = current_file(folder, "adapter_config.json");
     const Json json = read_json(path);
     ConfigReader reader(json, path);
     const std::string type = reader.text("peft_type", "LORA");

@@ -206,15 +206,24 @@ class Pretraining {
     return trainer_.step(cx, static_cast<Index>(parts.size()), loss);
   }
 
-  /// The loss on other text, with masks that are always the same. Throws ConfigError for a corpus
+  /// Other text for score(), with masks that are always the same. Throws ConfigError for a corpus
   /// without text, FormatError for one with a mask token in it.
-  [[nodiscard]] MaskedLmScore score(Context& cx, const Corpus& held_out) const {
-    constexpr Index most_tokens = 4096;  // at once
+  [[nodiscard]] MaskedBatch held_out(const Corpus& corpus) const {
     MaskedBatch all;
-    for (const SegmentPair& block : blocks_of(held_out, 0, 0)) {
+    for (const SegmentPair& block : blocks_of(corpus, 0, 0)) {
       add_block(all, held_out_masking_, block, 0, all.batch.segments());
     }
     check<ConfigError>(!all.labels.empty(), source, "the held-out text is empty");
+    return all;
+  }
+
+  /// The loss on other text; throws as held_out().
+  [[nodiscard]] MaskedLmScore score(Context& cx, const Corpus& corpus) const {
+    return score(cx, held_out(corpus));
+  }
+  /// The same on what held_out() gave.
+  [[nodiscard]] MaskedLmScore score(Context& cx, const MaskedBatch& all) const {
+    constexpr Index most_tokens = 4096;  // at once
     std::array<double, 6> sums = {};  // of losses, of right guesses, of labels; the same of others
     const auto count_in = [&](const Tensor<Scalar>& logits, std::span<const TokenId> labels,
                               std::size_t at) {
@@ -291,6 +300,7 @@ class Pretraining {
                          ", not ", now.dump(), "; go on with the same, or begin in another folder");
     }
     trainer_.resume(folder);
+    if (workers_.rank() == 0) finish_update(folder);  // there may be nothing left to train
     go_to(steps() * options_.batch);
   }
 

@@ -76,6 +76,20 @@ class AnsweringTask {
   /// The windows that are learned from.
   [[nodiscard]] const Batch& texts() const noexcept { return train_.batch; }
 
+  /// A number that other texts and labels, in either file, hardly give.
+  [[nodiscard]] std::uint64_t digest() const {
+    Digest digest;
+    for (const Windows* windows : {&train_, &dev_}) {
+      detail::add_to(digest, windows->batch);
+      digest.add_all(windows->starts);
+      digest.add_all(windows->ends);
+    }
+    for (const SquadQuestion& question : dev_data_.questions) {
+      for (const std::string& answer : question.answers) digest.add_all(answer);
+    }
+    return digest.value();
+  }
+
   /// The mean over windows.
   [[nodiscard]] PartLoss<Scalar> loss(Context& cx, const Model& model,
                                       std::span<const Index> which) const {

@@ -64,6 +64,17 @@ class ClassificationTask {
   /// What is learned from.
   [[nodiscard]] const Batch& texts() const noexcept { return train_.batch; }
 
+  /// A number that other texts and labels, in either file, hardly give.
+  [[nodiscard]] std::uint64_t digest() const {
+    Digest digest;
+    for (const Texts* texts : {&train_, &dev_}) {
+      detail::add_to(digest, texts->batch);
+      digest.add_all(texts->classes);
+      digest.add_all(std::span(texts->targets.data(), texts->targets.numel()));
+    }
+    return digest.value();
+  }
+
   /// Of these texts.
   [[nodiscard]] PartLoss<Scalar> loss(Context& cx, const Model& model,
                                       std::span<const Index> which) const {

@@ -51,6 +51,19 @@ class TaggingTask {
   /// What is learned from.
   [[nodiscard]] const Batch& texts() const noexcept { return train_.batch; }
 
+  /// A number that other texts and labels, in either file, hardly give.
+  [[nodiscard]] std::uint64_t digest() const {
+    Digest digest;
+    for (const Sentences* sentences : {&train_, &dev_}) {
+      detail::add_to(digest, sentences->batch);
+      digest.add_all(sentences->labels);
+    }
+    for (const auto& tags : dev_tags_) {
+      for (const std::string& tag : tags) digest.add_all(tag);
+    }
+    return digest.value();
+  }
+
   /// The mean over the words that have a token.
   [[nodiscard]] PartLoss<Scalar> loss(Context& cx, const Model& model,
                                       std::span<const Index> which) const {

@@ -3,6 +3,7 @@
 //   Scalar, Model: a head on the encoder;
 //   config(): that of the model, with the task's labels;
 //   texts(): what is learned from, one text or window after the other;
+//   digest(): a number that other files, texts or labels, hardly give;
 //   loss(cx, model, which): the PartLoss of these texts;
 //   metric_names(), the official one first;
 //   evaluate(cx, model): loss and metrics, in that order, of the other file's texts.
@@ -19,6 +20,7 @@
 #include <vector>
 
 #include "eigenformer/base/batch.hpp"
+#include "eigenformer/base/digest.hpp"
 #include "eigenformer/models/encoder_config.hpp"
 #include "eigenformer/training/labelled_files.hpp"
 #include "eigenformer/training/trainer.hpp"
@@ -87,6 +89,12 @@ void for_each_picked(const Batch& all, Function&& f) {
     std::iota(which.begin(), which.end(), first);
     f(std::span<const Index>(which), part);
   });
+}
+
+/// Appends where texts begin and their tokens.
+inline void add_to(Digest& digest, const Batch& batch) {
+  digest.add_all(batch.offsets);
+  digest.add_all(batch.ids);
 }
 
 /// Throws ConfigError where texts may become longer than the model takes.
