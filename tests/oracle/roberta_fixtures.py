@@ -11,8 +11,7 @@ Each case is a folder: config.json and the weights as save_pretrained lays them 
 and foreign tools do), and expected.safetensors with input_ids, attention_mask and token_type_ids
 where they are given, position_ids, hidden_states.0 to .L, attentions.0 to .L-1, pooler_output
 where the file has a pooler and logits (or start_logits and end_logits) where it has a head. Heads
-other than the masked language model's have labels too, the loss and gradients.NAME of every
-parameter. For multiple choice the texts of all questions are one batch; the metadata has `choices`.
+have labels too, the loss and gradients.NAME of every parameter; of the masked language models, one. For multiple choice the texts of all questions are one batch; the metadata has `choices`.
 It says too which keys transformers reports as missing and unexpected for the encoder and the masked
 language model.
 """
@@ -88,9 +87,10 @@ def buffers_and_gamma(tensors, generator):
 #   dtype of the file; shard: the largest shard; side of the padding; pooler: False for none;
 #   change(tensors, generator) of the file; foreign: transformers cannot read what was changed;
 #   head_only: the file is not complete for the base class; drop: configuration keys to leave out;
-#   choices: how many texts each question of a multiple choice has
+#   choices: how many texts each question of a multiple choice has; loss: whether there are
+#   gradients
 CASES = {
-    "mlm_gelu": (MLM, dict(num_hidden_layers=3), [6, 3, 1], {}),
+    "mlm_gelu": (MLM, dict(num_hidden_layers=3), [6, 3, 1], dict(loss=True)),
     "base_pooler": (
         BASE,
         dict(hidden_size=15, num_attention_heads=3, type_vocab_size=2, layer_norm_eps=1e-12),
