@@ -169,6 +169,14 @@ struct Pace {
   }
 };
 
+/// Whether mpirun, or a scheduler in its place, started this process.
+inline bool started_by_mpirun() {
+  for (const char* name : {"OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "PMIX_RANK"}) {
+    if (std::getenv(name) != nullptr) return true;
+  }
+  return false;
+}
+
 /// A command line with the options that all examples have.
 class Program {
  public:

@@ -152,6 +152,7 @@ int main(int argc, char** argv) {
   add("--warmup", options.warmup, "updates until the peak, or below 1, share of all updates");
   add("--schedule", options.schedule, "of the rate after the warm-up")
       ->check(CLI::IsMember({"constant", "linear", "cosine", "polynomial"}));
+  add("--power", options.power, "of a polynomial schedule");
   add("--weight-decay", options.weight_decay, "of weight matrices");
   add("--clip", options.clip, "limit of the gradients' norm; 0: none");
   add("--layer-decay", options.layer_decay, "factor of the rate from each layer to the one below");
@@ -163,7 +164,9 @@ int main(int argc, char** argv) {
   add("--patience", options.patience, "stop after so many epochs that are no better; 0: do not");
   add("--metric", options.metric, "what is to be high; default: the task's official metric");
   add("--save-every", options.save_every, "updates after which to save beside each epoch's end");
-  add("--stride", tune.files.stride, "qa: tokens that windows share; default: 128");
+  app.add_option("--stride", tune.files.stride, "qa: tokens that windows share")
+      ->check(CLI::Range(0, 1 << 30))
+      ->default_str("128");
   add("--text-column", tune.files.columns.text, "TSV: the text, where the header does not tell");
   add("--pair-column", tune.files.columns.pair, "TSV: the second text of a pair");
   add("--label-column", tune.files.columns.label, "TSV: the label");
@@ -177,6 +180,11 @@ int main(int argc, char** argv) {
   return program.run(argc, argv, [&] {
     ef::check(!multi_label || task == "classification", "--multi-label is for classification");
     ef::check(tune.files.stride < 0 || task == "qa", "--stride is for qa");
+    const bool tables = task == "classification" || task == "regression";
+    for (const char* name : {"--text-column", "--pair-column", "--label-column"}) {
+      ef::check(tables || app.get_option(name)->count() == 0, name, " is for tab-separated files");
+    }
+    ef::check(!examples::started_by_mpirun(), "finetune runs in one process, without mpirun");
     const auto tokenizer =
         std::make_shared<ef::Tokenizer>(ef::Tokenizer::from_pretrained(program.model));
     const auto config = ef::EncoderConfig::from_pretrained(program.model);

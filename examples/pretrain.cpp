@@ -142,7 +142,8 @@ void add_options(CLI::App& app, Options& options, ef::PretrainingOptions& traini
       ->check(CLI::Range(0, 1 << 30))
       ->default_str("6 % of --steps");
   add("--schedule", options.schedule, "what follows",
-      CLI::IsMember({"constant", "linear", "cosine"}));
+      CLI::IsMember({"constant", "linear", "cosine", "polynomial"}));
+  add("--power", training.schedule.power, "of a polynomial schedule", number);
   add("--weight-decay", training.optimizer.weight_decay, "of AdamW", number);
   add("--beta2", training.optimizer.beta2, "of AdamW; beta1 is 0.9", CLI::Range(0.0, 1.0));
   add("--eps", training.optimizer.eps, "of AdamW", CLI::Range(0.0, 1.0));
@@ -162,7 +163,10 @@ void add_options(CLI::App& app, Options& options, ef::PretrainingOptions& traini
 ef::TrainedBpe learn_tokenizer(const Options& options, ef::Index vocab_size, ef::Context& cx) {
   ef::BpeTrainer trainer(ef::roberta_trainer_options(vocab_size));
   for (const std::string& file : options.corpus) {
-    trainer.feed_lines(ef::read_file(file), &cx.threads());
+    const std::string text = ef::read_file(file);
+    const bool empty = text.find_first_not_of(" \t\r\n") == text.npos;
+    ef::check<ef::FormatError>(!empty, file, ": holds no text");
+    trainer.feed_lines(text, &cx.threads());
   }
   return trainer.train();
 }
@@ -362,14 +366,6 @@ void pretrain(const Program& program, const Options& options, ef::PretrainingOpt
     pretrain_model<ef::BertForPreTraining<float>>(program, options, pretraining, config, workers);
 }
 
-/// Whether mpirun, or a scheduler in its place, started this process.
-bool started_by_mpirun() {
-  for (const char* name : {"OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "PMIX_RANK"}) {
-    if (std::getenv(name) != nullptr) return true;
-  }
-  return false;
-}
-
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -386,7 +382,7 @@ int main(int argc, char** argv) {
   ef::EncoderConfig config = small_config("roberta");
   add_options(program.app, options, pretraining, config);
   return program.run(argc, argv, [&] {
-    if (!started_by_mpirun()) {
+    if (!examples::started_by_mpirun()) {
       return pretrain(program, options, pretraining, config, ef::OneProcess());
     }
 #ifdef EIGENFORMER_EXAMPLES_MPI

@@ -80,7 +80,13 @@ done <<< '--clip -1 clip
 --lr inf learning_rate
 --patience -3 patience
 --save-every -2 save_every
---stride 5 stride'
+--stride 5 stride
+--pair-column label column'
+
+expect_usage --task qa --train x --dev y --output z --stride -5
+expect_error 'column is for' --task ner --train x --dev y --output z --text-column label
+(export OMPI_COMM_WORLD_SIZE=2; expect_error mpirun "${classes[@]}" --output "$scratch/none"; exit "$failures") ||
+  failures=$((failures + 1))
 
 # Seeds, in words.
 expect 0 "${base[@]}" --dev "$data/dev.tsv" --epochs 1 --seeds 2 --ema 0.5 --metric f1 --output "$scratch/seeds"

@@ -308,7 +308,7 @@ TEST(DataParallel, AllSayWhatOneFoundWrong) {
   const std::string process = workers.rank() == last ? "" : ef::concat("process ", last, " of ");
   ef::tests::expect_parts(
       ef::tests::message_of<ef::Error>([&] { step_with([](auto& loss) { loss.fill(NAN); }); }),
-      {process, "the loss of update 0 is nan"});
+      {process, "the loss of update 1 is nan"});
   ef::tests::expect_parts(ef::tests::message_of<ef::Error>(
                               [&] { step_with([](auto&) { throw ef::IoError("no such text"); }); }),
                           {process, "no such text"});

@@ -429,6 +429,19 @@ TEST_F(FineTuning, StopsEarlyOrWhereNumbersAreNotFinite) {
   const std::string bad = folder_ / "bad";
   expect_parts(message_of<ef::Error>([&] { (void)train(task, bad, how); }), {"update"});
   EXPECT_TRUE(ef::exists(bad + "/checkpoint/model.safetensors"));
+
+  // Of one update alone, whose loss is that before it: what it led to is seen, and not kept.
+  how.epochs = 1;
+  how.batch = 60;
+  const std::string worse = folder_ / "worse";
+  expect_parts(message_of<ef::Error>([&] { (void)train(task, worse, how); }),
+               {"after update 1", "parameter"});
+  EXPECT_FALSE(ef::exists(worse + "/model.safetensors"));
+  using Model = ef::RobertaForSequenceClassification<float>;
+  const auto kept = Model::from_pretrained(worse + "/checkpoint");
+  for (const auto& named : ef::named_parameters(kept)) {
+    EXPECT_LT(named.value().array().abs().maxCoeff(), 1e3) << named.name;
+  }
 }
 
 TEST_F(FineTuning, FreezesTheEncoder) {
@@ -514,6 +527,17 @@ TEST_F(FineTuning, NamesFileAndLineOfWhatIsWrong) {
          {files_.train, "'7'", "'b'"});
   refuse(answers, squad(R"({"text":"b","answer_start":-1})"), squad(""),
          {files_.train, "answer_start"});
+  const std::string answered = squad(R"({"text":"b","answer_start":2})");
+  refuse(answers, answered, squad(""), {files_.dev, "'7'", "no answers"});
+  refuse(answers, squad(""), answered, {files_.train, "'7'", "no answers"});
+  std::string talkative = answered;
+  talkative.insert(talkative.find("?"), std::string(300, '?'));
+  refuse(answers, answered, talkative, {files_.dev, "question '7'"});
+  refuse(numbers, "sentence\tscore\nx\t1\n", "sentence\tscore\nx\t1\n",
+         {files_.dev, "one text", "2"});
+  files_.columns.pair = "label";
+  refuse(single, good, good, {files_.train, "'label'", "second text"});
+  files_.columns.pair.clear();
   refuse(answers, R"({"data":[]})", squad(""), {files_.train, "no questions"});
   files_.max_length = 65;
   refuse(single, good, good, {"max_length", "65", "64"});
@@ -531,7 +555,14 @@ TEST_F(FineTuning, RefusesOptionsOutOfRange) {
   refuse([](auto& how) { how.epochs = 0; }, {"epochs", "0"});
   refuse([](auto& how) { how.batch = 0; }, {"batch"});
   refuse([](auto& how) { how.learning_rate = 0; }, {"learning_rate"});
+  refuse([](auto& how) { how.learning_rate = INFINITY; }, {"learning_rate", "inf"});
   refuse([](auto& how) { how.warmup = -1; }, {"warmup"});
+  refuse([](auto& how) { how.weight_decay = -1; }, {"weight_decay"});
+  refuse([](auto& how) { how.clip = NAN; }, {"clip", "nan"});
+  refuse([](auto& how) { how.power = -1; }, {"power"});
+  refuse([](auto& how) { how.lora_alpha = NAN; }, {"lora_alpha", "nan"});
+  refuse([](auto& how) { how.patience = -1; }, {"patience"});
+  refuse([](auto& how) { how.save_every = -1; }, {"save_every"});
   refuse([](auto& how) { how.layer_decay = 0; }, {"layer_decay"});
   refuse([](auto& how) { how.moving_average = 1; }, {"moving_average"});
   refuse([](auto& how) { how.lora_rank = -1; }, {"lora_rank"});

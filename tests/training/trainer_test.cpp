@@ -142,9 +142,25 @@ TEST(Trainer, StopsWhereNumbersAreNotFinite) {
   const Model copy = model;
   ef::tests::expect_parts(
       ef::tests::message_of<ef::Error>([&] { (void)losses(trainer, model, 4, 1); }),
-      {"update 3", "nan", "lm_head.dense.weight"});
+      {"update 4", "nan", "lm_head.dense.weight"});
   EXPECT_EQ(trainer.steps(), 3);
   EXPECT_TRUE(same_weights(model, copy));
+  // It is not saved, so that the last good one stays.
+  const ef::tests::TemporaryFolder folder;
+  ef::tests::expect_parts(ef::tests::message_of<ef::Error>([&] { trainer.save(folder.path()); }),
+                          {"after update 3", "parameter lm_head.dense.weight is not finite"});
+  EXPECT_FALSE(Trainer::can_resume(folder.path()));
+  // Of finite numbers the largest is named.
+  Model large(small());
+  for (const auto& named : ef::named_parameters(large)) {
+    if (named.name == "lm_head.layer_norm.weight") named.value().data()[3] = 65536;
+  }
+  const Trainer other(large, ef::AdamW<float>(), options());
+  other.require_finite();
+  ef::tests::expect_parts(
+      ef::tests::message_of<ef::Error>(
+          [&] { other.require_finite("the dev loss", std::numeric_limits<double>::infinity()); }),
+      {"the dev loss after update 0 is inf", "65536", "lm_head.layer_norm.weight"});
 }
 
 template <class Optimizer>
@@ -202,7 +218,7 @@ TEST(Trainer, EagerOnesStopWhereAGradientIsNotFinite) {
     });
   };
   ef::tests::expect_parts(ef::tests::message_of<ef::Error>(update),
-                          {"gradients of update 0", "not finite", "lm_head."});
+                          {"gradients of update 1", "not finite", "lm_head."});
 }
 
 TEST(Trainer, RefusesAStateOfAnotherModel) {

@@ -43,9 +43,11 @@ class Corpus {
       : bos_(bos), eos_(eos), mask_(mask) {}
 
   /// Appends the text of a file, tokenized on all threads. Throws IoError, and FormatError for a
-  /// line with the mask token in it.
+  /// file without text and a line with the mask token in it.
   void add_file(const Tokenizer& tokenizer, const std::string& path, ThreadPool* pool = nullptr) {
+    const Index before = sentences();
     add_text(tokenizer, read_file(path), pool, path);
+    check<FormatError>(sentences() > before, path, ": holds no text");
   }
 
   /// Appends a text; its end ends a document. Spaces at the ends of lines do not count. Throws

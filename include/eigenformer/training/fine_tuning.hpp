@@ -56,6 +56,7 @@ struct FineTuningOptions {
   double warmup = 0.06;             ///< updates until then; below 1: share of all updates
   double weight_decay = 0.1;        ///< of weight matrices
   std::string schedule = "linear";  ///< after the warm-up: a name of decay_from_name
+  double power = 1;                 ///< of a polynomial schedule
   double clip = 0;                  ///< as TrainerOptions::clip
   double layer_decay = 1;           ///< as layerwise_rate
   bool freeze_encoder = false;      ///< the head alone is trained
@@ -287,6 +288,8 @@ class FineTuning {
             options_.learning_rate, "above 0");
     require(from_0(options_.warmup), "warmup", options_.warmup, "0 or more");
     require(from_0(options_.weight_decay), "weight_decay", options_.weight_decay, "0 or more");
+    require(from_0(options_.power), "power", options_.power, "0 or more");
+    require(std::isfinite(options_.lora_alpha), "lora_alpha", options_.lora_alpha, "finite");
     require(from_0(options_.clip), "clip", options_.clip, "0 or more");
     require(options_.patience >= 0, "patience", options_.patience, "0 or more");
     require(options_.save_every >= 0, "save_every", options_.save_every, "0 or more");
@@ -318,6 +321,7 @@ class FineTuning {
                      {"warmup", options_.warmup},
                      {"weight_decay", options_.weight_decay},
                      {"schedule", options_.schedule},
+                     {"power", options_.power},
                      {"clip", options_.clip},
                      {"layer_decay", options_.layer_decay},
                      {"freeze_encoder", options_.freeze_encoder},
@@ -411,9 +415,9 @@ class FineTuning {
         if (due && i + 1 < epoch_steps) save_checkpoint(trainer, average);
       }
       if (trainee.lora)
-        end_epoch(cx, trainee.lora->merged(), &*trainee.lora, trainer.steps());
+        end_epoch(cx, trainer, trainee.lora->merged(), &*trainee.lora);
       else
-        end_epoch(cx, average ? average->model() : model, nullptr, trainer.steps());
+        end_epoch(cx, trainer, average ? average->model() : model, nullptr);
       save_checkpoint(trainer, average);
       if (options_.on_epoch) options_.on_epoch(reports_.back());
     }
@@ -453,7 +457,8 @@ class FineTuning {
     return {.schedule = {.decay = decay_from_name(options_.schedule),
                          .peak = options_.learning_rate,
                          .warmup_steps = static_cast<Index>(std::ceil(warmup)),
-                         .total_steps = steps},
+                         .total_steps = steps,
+                         .power = options_.power},
             .clip = options_.clip,
             .seed = options_.seed,
             .precision = options_.precision,
@@ -482,11 +487,13 @@ class FineTuning {
   }
 
   /// Evaluates, and saves what is better than before; `adapters` to the model beside it, or none.
-  void end_epoch(Context& cx, const Model& model, const Lora<Scalar, Model>* adapters, Index step) {
+  void end_epoch(Context& cx, const ThisTrainer& trainer, const Model& model,
+                 const Lora<Scalar, Model>* adapters) {
     const double train_loss =
         std::exchange(epoch_loss_, 0) / static_cast<double>(task_.texts().segments());
-    reports_.push_back({options_.seed, static_cast<Index>(reports_.size()) + 1, step, train_loss,
-                        task_.evaluate(cx, model)});
+    reports_.push_back({options_.seed, static_cast<Index>(reports_.size()) + 1, trainer.steps(),
+                        train_loss, task_.evaluate(cx, model)});
+    trainer.require_finite("the loss on the dev file", reports_.back().dev.loss);
     FolderUpdate update(output_);
     if (best_.improves(reports_.back().dev.metrics[metric_])) {
       if (adapters != nullptr) adapters->save_pretrained(join_path(output_, adapter_folder));

@@ -33,7 +33,7 @@ struct LabelledText {
 /// The columns to read, by their names in the header; empty: those of GLUE's tasks.
 struct LabelledColumns {
   std::string text = {};   ///< the text, or the first of a pair
-  std::string pair = {};   ///< the second of a pair; with `text` given, empty: no pairs
+  std::string pair = {};   ///< the second of a pair, for which `text` is given; empty: no pairs
   std::string label = {};  ///< class, classes or number
 };
 
@@ -98,6 +98,9 @@ class ColumnFinder {
     constexpr std::pair<Name, Name> pairs[] = {
         {"sentence1", "sentence2"}, {"question1", "question2"}, {"question", "sentence"},
         {"premise", "hypothesis"},  {"text_a", "text_b"},       {"#1 String", "#2 String"}};
+    check<ConfigError>(columns.pair.empty() || !columns.text.empty(), path_, ": the column '",
+                       Printable{columns.pair},
+                       "' is asked for as the second text of a pair, but none for the first");
     if (!columns.text.empty()) {
       if (columns.pair.empty()) return {at(columns.text), std::nullopt};
       return {at(columns.text), at(columns.pair)};
@@ -130,6 +133,12 @@ class ColumnFinder {
   std::string path_;
   std::vector<std::string> header_;
 };
+
+/// Without spaces at its ends.
+[[nodiscard]] inline std::string trimmed(std::string_view text) {
+  const std::size_t begin = std::min(text.find_first_not_of(' '), text.size());
+  return std::string(text.substr(begin, text.find_last_not_of(' ') + 1 - begin));
+}
 
 /// Whether a line of CoNLL's separates sentences: white space, and a byte order mark that published
 /// files have in odd places.

@@ -221,7 +221,7 @@ class Pretraining {
   [[nodiscard]] MaskedLmScore score(Context& cx, const Corpus& corpus) const {
     return score(cx, held_out(corpus));
   }
-  /// The same on what held_out() gave.
+  /// The same on what held_out() gave. Throws Error where the loss or the model is not finite.
   [[nodiscard]] MaskedLmScore score(Context& cx, const MaskedBatch& all) const {
     constexpr Index most_tokens = 4096;  // at once
     std::array<double, 6> sums = {};  // of losses, of right guesses, of labels; the same of others
@@ -249,6 +249,7 @@ class Pretraining {
       });
     });
     workers_.sum(sums);
+    trainer_.require_finite("the loss on other text", sums[0] + sums[3]);
     MaskedLmScore score{sums[0] / sums[2], sums[1] / sums[2]};
     (learns_boundaries ? score.sbo_loss : score.pair_loss) = sums[3] / std::max(1.0, sums[5]);
     (learns_boundaries ? score.sbo_accuracy : score.pair_accuracy) =
@@ -488,6 +489,8 @@ class Pretraining {
                 {"seed", options_.seed},
                 {"precision", name_of(options_.precision)},
                 {"schedule", decays[static_cast<int>(schedule.decay)]},
+                {"power", schedule.power},
+                {"end", schedule.end},
                 {"lr", schedule.peak},
                 {"warmup", schedule.warmup_steps},
                 {"steps", schedule.total_steps},

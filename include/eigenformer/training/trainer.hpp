@@ -134,8 +134,7 @@ class Trainer {
         const PartLoss<Scalar> part = recorded(cx, tape, dropout, [&] { return loss(cx, i); });
         const auto value = static_cast<double>(part.mean.item());
         if (!std::isfinite(value)) {
-          fail<Error>("training: the loss of update ", report.step, " is ", value,
-                      first_not_finite(gradients), "; a lower learning rate or clipping may help");
+          fail_not_finite(concat("the loss of update ", report.step + 1, " is ", value), gradients);
         }
         total += value * part.count;
         count += part.count;
@@ -146,15 +145,16 @@ class Trainer {
       }
     });
     workers_.sum(sums);
-    check(count > 0, "training: the batch of update ", report.step, " has nothing to learn from");
+    check(count > 0, "training: the batch of update ", report.step + 1,
+          " has nothing to learn from");
     report.loss = total / count;
     if (eager) return report;
     workers_.sum_gradients(model_, gradients, Optimizer::by_element);
     auto&& share = workers_.share(model_, Optimizer::by_element);
     report.gradient_norm = workers_.norm(gradient_norm(share, gradients)) / count;
     if (!std::isfinite(report.gradient_norm)) {
-      fail<Error>("training: the gradients of update ", report.step, " are not finite",
-                  first_not_finite(gradients), "; a lower learning rate or clipping may help");
+      fail_not_finite(concat("the gradients of update ", report.step + 1, " are not finite"),
+                      gradients);
     }
     optimizer_.step(cx, share, gradients, report.learning_rate,
                     clip_factor(report.gradient_norm, options_.clip) / count);
@@ -162,7 +162,24 @@ class Trainer {
     return report;
   }
 
-  /// Writes the model and what the optimizer knows, as part of an update of a folder.
+  /// Throws Error where `value`, such as a loss that was measured, or a parameter is not finite,
+  /// with the name of the first such parameter.
+  void require_finite(const char* what, double value) const {
+    if (!std::isfinite(value)) {
+      fail_not_finite(concat(what, " after update ", steps(), " is ", value), {});
+    }
+    require_finite();
+  }
+  /// The same for the parameters alone.
+  void require_finite() const {
+    for (const auto& named : named_parameters(std::as_const(model_))) {
+      if (!named.parameter.defined() || named.value().array().allFinite()) continue;
+      fail_not_finite(concat("the model is not finite after update ", steps()), {});
+    }
+  }
+
+  /// Writes the model and what the optimizer knows, as part of an update of a folder. Throws Error
+  /// for a model that is not finite, so that the last good one stays.
   void save(const FolderUpdate& update) const requires std::same_as<Workers, OneProcess> {
     write(update, optimizer_.state());
   }
@@ -202,6 +219,7 @@ class Trainer {
   using State = typename Optimizer::State;
 
   void write(const FolderUpdate& update, const State& state) const {
+    require_finite();
     model_.save_pretrained(update);
     std::vector<TensorToWrite> tensors;
     const auto add = [&](const char* what, const std::string& name, const Tensor<Scalar>& numbers) {
@@ -282,7 +300,7 @@ class Trainer {
     optimizer_.begin_step();
     const auto update = [&](const auto& named, const Tensor<Scalar>& gradient) {
       sum_of_squares += kernels::sum_of_squares(gradient.data(), gradient.numel());
-      check(std::isfinite(sum_of_squares), "training: the gradients of update ", report.step,
+      check(std::isfinite(sum_of_squares), "training: the gradients of update ", report.step + 1,
             " are not finite; the first is that of ", named.name,
             "; a lower learning rate or clipping may help");
       optimizer_.update(cx, named, gradient, report.learning_rate, 1 / part.count);
@@ -297,19 +315,29 @@ class Trainer {
     report.gradient_norm = std::sqrt(sum_of_squares) / part.count;
   }
 
-  /// The first parameter that has, or whose gradient has, a number that is not finite.
-  [[nodiscard]] std::string first_not_finite(const Gradients<Scalar>& gradients) const {
-    std::string text;
+  /// Throws what went bad, with the first parameter that has, or whose gradient has, a number that
+  /// is not finite; else with the largest number that a parameter has.
+  [[noreturn]] void fail_not_finite(const std::string& problem,
+                                    const Gradients<Scalar>& gradients) const {
+    std::string bad, largest;
+    double most = -1;
     for (const auto& named : named_parameters(std::as_const(model_))) {
-      if (!text.empty() || !named.parameter.defined()) continue;
-      if (!named.value().array().allFinite()) text = concat("; parameter ", named.name, " is not");
+      if (!bad.empty() || !named.parameter.defined() || named.value().numel() == 0) continue;
+      const auto numbers = named.value().array();
+      if (!numbers.allFinite()) bad = concat("parameter ", named.name, " is not finite");
+      const auto size = static_cast<double>(numbers.abs().maxCoeff());
+      if (size > most) {
+        most = size;
+        largest = concat("the largest number, ", most, ", is in parameter ", named.name);
+      }
     }
     for_each_gradient(std::as_const(model_), gradients, [&](const auto& named, const auto& slope) {
-      if (text.empty() && !slope.array().allFinite()) {
-        text = concat("; the first is that of ", named.name);
+      if (bad.empty() && !slope.array().allFinite()) {
+        bad = concat("the first is that of ", named.name);
       }
     });
-    return text;
+    fail<Error>("training: ", problem, "; ", bad.empty() ? largest : bad,
+                "; a lower learning rate or clipping may help");
   }
 
   Model& model_;

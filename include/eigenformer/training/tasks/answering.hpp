@@ -142,6 +142,10 @@ class AnsweringTask {
                             .first(std::min(most, data.questions.size() - first));
       std::vector<TextPair> pairs;
       for (const SquadQuestion& question : some) {
+        check<FormatError>(data.version_2_with_negative || !question.answers.empty(), path,
+                           ": question '", detail::Printable{question.id},
+                           "' has no answers; where it cannot be answered, SQuAD 2.0 has "
+                           "is_impossible");
         pairs.emplace_back(detail::without_leading_space(question.question),
                            data.contexts[question.context]);
       }
@@ -149,13 +153,26 @@ class AnsweringTask {
       try {
         encodings =
             tokenizer_->encode_each(std::span<const TextPair>(pairs), encode_options(), pool);
-      } catch (const ConfigError& problem) {
-        fail<ConfigError>(path, ": one of questions ", first, " to ", first + some.size() - 1, ": ",
-                          std::string_view(problem.what()));
+      } catch (const ConfigError&) {
+        name_too_long(path, some, pairs);
+        throw;
       }
       for (std::size_t i = 0; i < some.size(); ++i) add(path, data, some[i], encodings[i], windows);
     }
     return windows;
+  }
+
+  /// Throws for the first question that cannot be encoded.
+  void name_too_long(const std::string& path, std::span<const SquadQuestion> questions,
+                     std::span<const TextPair> pairs) const {
+    for (std::size_t i = 0; i < pairs.size(); ++i) {
+      try {
+        (void)tokenizer_->encode_each(pairs.subspan(i, 1), encode_options());
+      } catch (const ConfigError& problem) {
+        fail<ConfigError>(path, ": question '", detail::Printable{questions[i].id},
+                          "': ", std::string_view(problem.what()));
+      }
+    }
   }
 
   void add(const std::string& path, const SquadDataset& data, const SquadQuestion& question,

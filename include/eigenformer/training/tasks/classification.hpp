@@ -57,6 +57,8 @@ class ClassificationTask {
                                                                      : "regression";
     train_ = encoded(tokenizer, options.train, train, numbers, options.max_length, pool);
     dev_ = encoded(tokenizer, options.dev, dev, numbers, options.max_length, pool);
+    check<FormatError>(kind != ClassificationKind::regression || dev.size() >= 2, options.dev,
+                       ": holds one text; a correlation takes 2");
   }
 
   /// The model's, with the labels of the first file.
@@ -123,7 +125,8 @@ class ClassificationTask {
     if (several && text.label.empty()) return {};
     std::vector<std::string> labels = {text.label};
     if (several) labels = detail::split_columns(text.label, ',');
-    for (const std::string& label : labels) {
+    for (std::string& label : labels) {
+      if (several) label = detail::trimmed(label);
       check<FormatError>(!label.empty(), path, " line ", text.line, ": has an empty label");
     }
     return labels;
