@@ -39,7 +39,7 @@ int main(int argc, char** argv) {
   for (const auto& named : ef::named_parameters(model)) {
     (void)gradients.at(std::as_const(named.parameter).value());
   }
-  const double sum = seconds(5, [&] { workers.sum_gradients(model, gradients, true); });
+  const double sum = seconds(5, [&] { workers.sum_gradients(model, gradients, true).finish(); });
   const double spread = seconds(5, [&] { workers.spread(model, gradients, true); });
   const int calls = 10;
   const double small = seconds(101, [&] {

@@ -217,6 +217,50 @@ TEST(DataParallel, TrainsWithOnePart) {
   EXPECT_LE(difference(together, alone), 1e-12);
 }
 
+// Gradients are on their way as soon as they and all after them are there.
+TEST(DataParallel, SumsBeginBeforeTheBackwardPassEnds) {
+  Model<double> model(small());
+  const ef::DataParallel workers(MPI_COMM_WORLD, 64);
+  ef::Gradients<double> gradients;
+  auto sum = workers.sum_gradients(model, gradients, true);
+  EXPECT_EQ(sum.begun().first, 0);
+  EXPECT_GT(sum.begun().second, 20);
+  std::vector<ef::Tensor<double>> leaves;
+  for (const auto& named : ef::named_parameters(std::as_const(model))) {
+    if (!named.tied && named.whole()) leaves.push_back(named.value());
+  }
+  const auto give = [&](const ef::Tensor<double>& leaf) {
+    gradients.add(leaf,
+                  ef::Tensor<double>::full(leaf.shape(), static_cast<double>(1 + workers.rank())));
+    sum.ready(leaf);
+  };
+  give(leaves.front());
+  EXPECT_EQ(sum.begun().first, 0);  // those after it are not there
+  for (std::size_t i = leaves.size(); i-- > leaves.size() / 2;) give(leaves[i]);
+  EXPECT_GT(sum.begun().first, 0);
+  sum.finish();
+  EXPECT_EQ(sum.begun().first, sum.begun().second);
+  const auto size = static_cast<double>(workers.size());
+  workers.for_each_own(model, true, [&](const auto& whole, const auto& mine) {
+    const auto* found = gradients.find(std::as_const(whole.parameter).value());
+    if (found == nullptr) return;
+    const auto rows = found->rank() == 0 ? *found : found->rows(mine.begin, mine.end);
+    EXPECT_TRUE((rows.array() == size * (size + 1) / 2).all()) << whole.name;
+  });
+  EXPECT_LT(gradients.size(), leaves.size());  // what nobody has is dropped
+}
+
+TEST(DataParallel, SmallChunksMakeTheSameNumbers) {
+  Model<double> alone(small());
+  Model<double> together = alone;
+  Alone<double, ef::AdamW> one(alone, ef::AdamW<double>(), options());
+  Together<double, ef::AdamW> several(together, ef::AdamW<double>(), options(),
+                                      ef::DataParallel(MPI_COMM_WORLD, 40));
+  const auto expected = train<double>(one, alone, 5);
+  expect_same<double>(train<double>(several, together, 5), expected, 1e-12);
+  EXPECT_LE(difference(together, alone), 1e-12);
+}
+
 TEST(DataParallel, SharesCoverTheModelOnce) {
   Model<double> model(small());
   for (const bool by_element : {true, false}) {

@@ -78,11 +78,14 @@ class Gradients {
 
   /// Adds the gradients of another pass over the same leaves, such as the next part of a batch.
   void add(Gradients other) {
-    for (auto& [storage, gradient] : other.by_storage_) {
-      const auto [mine, added] = by_storage_.try_emplace(storage, gradient);
-      if (!added) own(mine->second).array() += gradient.array();
-    }
+    for (auto& [storage, gradient] : other.by_storage_) add(storage, std::move(gradient));
   }
+  /// The same with the gradient for one leaf.
+  void add(const Tensor<Scalar>& leaf, Tensor<Scalar> gradient) {
+    add(leaf.data(), std::move(gradient));
+  }
+  /// Forgets the gradient for a leaf.
+  void drop(const Tensor<Scalar>& leaf) { by_storage_.erase(leaf.data()); }
   /// The gradient for a leaf, to be changed, without gaps: zeros where there was none.
   [[nodiscard]] Tensor<Scalar>& at(const Tensor<Scalar>& leaf) {
     const auto [mine, added] = by_storage_.try_emplace(leaf.data());
@@ -92,6 +95,11 @@ class Gradients {
 
  private:
   friend class Tape<Scalar>;
+
+  void add(const Scalar* storage, Tensor<Scalar> gradient) {
+    const auto [mine, added] = by_storage_.try_emplace(storage, gradient);
+    if (!added) own(mine->second).array() += gradient.array();
+  }
 
   /// The same numbers in memory that nothing else refers to, without gaps.
   static Tensor<Scalar>& own(Tensor<Scalar>& gradient) {

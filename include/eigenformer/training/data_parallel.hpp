@@ -1,10 +1,10 @@
 // Data-parallel training over MPI: each process computes some parts of every batch, and each owns a
 // share of the parameters, whose moments it alone keeps (ZeRO stage 1: Rajbhandari et al.,
-// arXiv:1910.02054). An update sends each gradient to its owner, which adds up those of all
-// processes in the order of their ranks, clips by the norm over all, and changes its share; then
-// the owners send the new numbers to all. No sum depends on timing, so the same processes with the
-// same batches make the same bits.
-// Needs MPI, and is in no umbrella header: link MPI::MPI_CXX, and start with mpirun.
+// arXiv:1910.02054). An update sends each gradient to its owners while the backward pass goes on;
+// they add up those of all processes in the order of their ranks, clip by the norm over all, and
+// change their shares; then they send the new numbers to all. No sum depends on timing, so the same
+// processes with the same batches make the same bits. Needs MPI, and is in no umbrella header: link
+// MPI::MPI_CXX, and start with mpirun.
 #pragma once
 
 #include <algorithm>
@@ -13,9 +13,11 @@
 #include <exception>
 #include <functional>
 #include <map>
+#include <optional>
 #include <span>
 #include <string>
 #include <type_traits>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -105,23 +107,28 @@ class Runs {
 
 template <class Model>
 class ModelShare;
+template <class Scalar, class Model>
+class GradientSum;
 
 /// The processes of a communicator that train one model together: the `Workers` of a Trainer. Part
 /// i of a batch is computed by rank i modulo the number of processes. Errors of one process are
 /// thrown by all; those of MPI itself end them all, as MPI does by default.
 ///
-/// Shares are of about equal size, and cut between rows. They depend on the model and the number of
-/// processes alone, not on what is frozen. A Lamb's are cut between parameters.
+/// Each parameter is cut between rows into a piece for each process, so that shares are of about
+/// equal size. They depend on the model and the number of processes alone, not on what is frozen. A
+/// Lamb's are cut between parameters.
 ///
-/// What overlaps: an exchange goes in chunks, and while one is under way the one before is added
-/// up, or copied to its place. Computing overlaps with nothing: the tape gives its gradients when
-/// its backward pass ends, most MPI libraries send only while they are called, and sending the
-/// gradients of each part while the next one computes would send them as often as there are parts.
+/// What overlaps: gradients go from the last of a process's parts on their way as soon as they and
+/// all after them in the model are there, while the backward pass goes on to the layers below; it
+/// lets MPI go on with each gradient that it gives, since most MPI libraries send only while they
+/// are called. An exchange goes in chunks, and while one is under way the one before is added up,
+/// or copied to its place.
 ///
 /// What an update costs beside its computing, for B bytes of parameters and n processes, each of
 /// which sends and receives b bytes a second at once and needs l seconds for an empty message:
 ///   2 B (n - 1) / (n b) + 2 R (n - 1) l  seconds,  R = B / 4 MiB exchanges,
-/// the first half of each term for the gradients. roberta-base in float has B = 499 MB, R = 119,
+/// the first half of each term for the gradients, which need less where a backward pass goes on
+/// meanwhile. roberta-base in float has B = 499 MB, R = 119,
 /// and each process keeps 2 B / n of moments. Measured on 2026-11-26 by bench_data_parallel, two
 /// processes on one machine whose two processors were busy with other programs too: b = 0.27 and
 /// 0.31 GB/s (gradients, parameters) through shared memory, 0.19 and 0.21 GB/s through TCP, and
@@ -131,8 +138,10 @@ class DataParallel {
  public:
   /// Of all processes that mpirun started; an MpiSession must be there.
   DataParallel() : DataParallel(MPI_COMM_WORLD) {}
-  /// Of those of a communicator, which must outlive it.
-  explicit DataParallel(MPI_Comm communicator) : communicator_(communicator) {
+  /// Of those of a communicator, which must outlive it. `chunk` numbers, those of all processes
+  /// together, are exchanged at a time.
+  explicit DataParallel(MPI_Comm communicator, Index chunk = Index{1} << 20)
+      : communicator_(communicator), chunk_(chunk) {
     MPI_Comm_rank(communicator_, &rank_);
     MPI_Comm_size(communicator_, &size_);
   }
@@ -211,26 +220,19 @@ class DataParallel {
   template <class Model, class Function>
   void for_each_piece(Model& model, bool by_element, Function&& f) const {
     const Index total = parameter_count(model);
-    const auto bound = [&](Index rank) {  // the first number that belongs to `rank`
-      return total / size_ * rank + total % size_ * rank / size_;
-    };
     Index first = 0;  // the parameter's first number among all
     for (const auto& whole : named_parameters(model)) {
       const Index numbers = whole.shape().numel();
       if (whole.tied || numbers == 0) continue;
-      const Index rows = whole.end - whole.begin;
-      const Index units = by_element ? std::max<Index>(rows, 1) : 1;  // which have one owner each
-      const Index unit = numbers / units;
-      const auto unit_from = [&](Index number) {
-        return std::min(units, (std::max<Index>(0, number - first) + unit - 1) / unit);
-      };
+      const Index only = first * size_ / total;  // the owner of what is not cut
+      const Index rows = std::max<Index>(whole.end - whole.begin, 1);
       for (Index owner = 0; owner < size_; ++owner) {
-        const Index begin = unit_from(bound(owner));
-        const Index end = unit_from(bound(owner + 1));
+        const Index begin = by_element ? rows * owner / size_ : owner == only ? 0 : rows;
+        const Index end = by_element ? rows * (owner + 1) / size_ : rows;
         if (begin == end) continue;
         auto piece = whole;
-        piece.begin = whole.begin + rows * begin / units;
-        piece.end = whole.begin + rows * end / units;
+        piece.begin = whole.begin + begin;
+        piece.end = std::min(whole.begin + end, whole.end);
         f(whole, owner, piece);
       }
       first += numbers;
@@ -249,55 +251,27 @@ class DataParallel {
     return {*this, model, by_element};
   }
 
-  /// Adds up gradients over all processes: afterwards those of the process's share are right, and
-  /// all processes have gradients for the same parameters.
+  /// Begins to add up gradients over all processes.
   template <class Scalar, class Model>
-  void sum_gradients(Model& model, Gradients<Scalar>& gradients, bool by_element) const {
-    std::vector<int> has;  // whether any process has a gradient, by name
-    for (const auto& named : named_parameters(model)) {
-      has.push_back(gradients.find(std::as_const(named.parameter).value()) == nullptr ? 0 : 1);
-    }
-    MPI_Allreduce(MPI_IN_PLACE, has.data(), static_cast<int>(has.size()), MPI_INT, MPI_MAX,
-                  communicator_);
-    auto found = has.begin();
-    for (const auto& named : named_parameters(model)) {
-      if (*found++ != 0) (void)gradients.at(std::as_const(named.parameter).value());
-    }
-    const auto shares = runs<Scalar>(model, gradients, by_element, [&](const auto& piece) {
-      return rows(gradients.at(std::as_const(piece.parameter).value()), piece);
-    });
-    const MPI_Datatype type = detail::mpi_type<Scalar>();
-    exchange<Scalar>(
-        shares,
-        [&](Chunk<Scalar>& chunk) {
-          for (std::size_t owner = 0; owner < shares.size(); ++owner) {
-            shares[owner].read(chunk.first, chunk.counts[owner],
-                               chunk.sent.data() + chunk.places[owner]);
-          }
-          chunk.own_counts.assign(shares.size(), chunk.counts[own()]);
-          MPI_Ialltoallv(chunk.sent.data(), chunk.counts.data(), chunk.places.data(), type,
-                         chunk.received.data(), chunk.own_counts.data(), chunk.places.data(), type,
-                         communicator_, &chunk.request);
-        },
-        [&](Chunk<Scalar>& chunk) {
-          const Index count = chunk.counts[own()];
-          using Numbers = Eigen::Array<Scalar, Eigen::Dynamic, 1>;
-          Eigen::Map<Numbers> sum(chunk.received.data(), count);  // from rank 0
-          for (std::size_t rank = 1; rank < shares.size(); ++rank) {
-            sum += Eigen::Map<Numbers>(chunk.received.data() + chunk.places[rank], count);
-          }
-          shares[own()].write(chunk.first, count, sum.data());
-        });
+  [[nodiscard]] GradientSum<Scalar, Model> sum_gradients(Model& model, Gradients<Scalar>& gradients,
+                                                         bool by_element) const {
+    return {*this, model, gradients, by_element};
   }
 
   /// Gives every process the parameters that have gradients as their owners have them.
   template <class Scalar, class Model>
   void spread(Model& model, const Gradients<Scalar>& gradients, bool by_element) const {
-    const auto shares =
-        runs<Scalar>(model, gradients, by_element, [](const auto& piece) { return piece.value(); });
+    Shares<Scalar> shares(static_cast<std::size_t>(size_));
+    std::vector<Index> sizes(shares.size());
+    for_each_piece(model, by_element, [&](const auto&, Index owner, const auto& piece) {
+      if (gradients.find(std::as_const(piece.parameter).value()) == nullptr) return;
+      auto numbers = piece.value();
+      shares[static_cast<std::size_t>(owner)].append(numbers.data(), numbers.numel());
+      sizes[static_cast<std::size_t>(owner)] += numbers.numel();
+    });
     const MPI_Datatype type = detail::mpi_type<Scalar>();
-    exchange<Scalar>(
-        shares,
+    Exchange<Scalar> exchange(
+        shares, sizes, chunk_,
         [&](Chunk<Scalar>& chunk) {
           shares[own()].read(chunk.first, chunk.counts[own()], chunk.sent.data());
           MPI_Iallgatherv(chunk.sent.data(), chunk.counts[own()], type, chunk.received.data(),
@@ -311,6 +285,7 @@ class DataParallel {
                                 chunk.received.data() + chunk.places[owner]);
           }
         });
+    exchange.finish();
   }
 
   /// The state of all shares, at rank 0; elsewhere it is empty.
@@ -354,8 +329,10 @@ class DataParallel {
   }
 
  private:
-  /// Numbers that are exchanged at a time, those of all processes together.
-  static constexpr Index chunk_numbers = Index{1} << 20;
+  template <class Scalar, class Model>
+  friend class GradientSum;
+  template <class Scalar>
+  using Shares = std::vector<detail::Runs<Scalar>>;  // by owner
 
   /// An exchange under way: some numbers of each share.
   template <class Scalar>
@@ -377,54 +354,87 @@ class DataParallel {
     return numbers.rank() == 0 ? numbers : numbers.rows(piece.begin, piece.end);
   }
 
-  /// What tensor_of(piece) gives for the pieces with gradients, by owner.
-  template <class Scalar, class Model, class Function>
-  [[nodiscard]] std::vector<detail::Runs<Scalar>> runs(Model& model,
-                                                       const Gradients<Scalar>& gradients,
-                                                       bool by_element,
-                                                       Function&& tensor_of) const {
-    std::vector<detail::Runs<Scalar>> shares(static_cast<std::size_t>(size_));
-    for_each_piece(model, by_element, [&](const auto&, Index owner, const auto& piece) {
-      if (gradients.find(std::as_const(piece.parameter).value()) == nullptr) return;
-      Tensor<Scalar> tensor = tensor_of(piece);
-      shares[static_cast<std::size_t>(owner)].append(tensor.data(), tensor.numel());
-    });
-    return shares;
-  }
+  /// Walks through all shares at once, chunk by chunk: begin(chunk) starts to exchange one,
+  /// end(chunk) takes its result, while the next one is under way.
+  template <class Scalar>
+  class Exchange {
+   public:
+    using Step = std::function<void(Chunk<Scalar>&)>;
 
-  /// Walks through all shares at once: begin(chunk) starts an exchange, end(chunk) takes its
-  /// result, while the next one is under way.
-  template <class Scalar, class Begin, class End>
-  void exchange(const std::vector<detail::Runs<Scalar>>& shares, Begin&& begin, End&& end) const {
-    const Index length = std::max<Index>(1, chunk_numbers / size_);
-    Index longest = 0;
-    for (const auto& share : shares) longest = std::max(longest, share.size());
-    std::array<Chunk<Scalar>, 2> chunks;
-    for (auto& chunk : chunks) {
-      chunk.counts.resize(shares.size());
-      for (int owner = 0; owner < size_; ++owner) {
-        chunk.places.push_back(owner * static_cast<int>(length));
+    /// `shares` will have `sizes` numbers in the end; they must outlive it.
+    Exchange(const Shares<Scalar>& shares, std::vector<Index> sizes, Index chunk, Step begin,
+             Step end)
+        : shares_(shares),
+          sizes_(std::move(sizes)),
+          begin_(std::move(begin)),
+          end_(std::move(end)) {
+      const auto owners = static_cast<Index>(sizes_.size());
+      length_ = std::max<Index>(1, chunk / owners);
+      const Index longest = *std::max_element(sizes_.begin(), sizes_.end());
+      count_ = (longest + length_ - 1) / length_;
+      for (auto& buffer : chunks_) {
+        buffer.counts.resize(sizes_.size());
+        for (Index owner = 0; owner < owners; ++owner) {
+          buffer.places.push_back(static_cast<int>(owner * length_));
+        }
+        buffer.sent.resize(static_cast<std::size_t>(owners * length_));
+        buffer.received.resize(buffer.sent.size());
       }
-      chunk.sent.resize(shares.size() * static_cast<std::size_t>(length));
-      chunk.received.resize(chunk.sent.size());
     }
-    const auto finish = [&](Chunk<Scalar>& chunk) {
-      MPI_Wait(&chunk.request, MPI_STATUS_IGNORE);
-      end(chunk);
-    };
-    std::size_t number = 0;
-    for (Index first = 0; first < longest; first += length, ++number) {
-      Chunk<Scalar>& chunk = chunks[number % 2];
-      chunk.first = first;
-      for (std::size_t owner = 0; owner < shares.size(); ++owner) {
+
+    /// Begins and ends what can be without waiting.
+    void advance() { advance(false); }
+    /// All of it.
+    void finish() { advance(true); }
+    /// How many chunks are under way or done, and how many there are.
+    [[nodiscard]] std::pair<Index, Index> begun() const noexcept { return {begun_, count_}; }
+
+   private:
+    void advance(bool waits) {
+      for (;;) {
+        if (begun_ < count_ && begun_ - ended_ < std::ssize(chunks_) && is_there()) {
+          begin_next();
+          continue;
+        }
+        if (ended_ == begun_) return;
+        Chunk<Scalar>& oldest = chunks_[static_cast<std::size_t>(ended_) % chunks_.size()];
+        int done = 1;
+        if (waits)
+          MPI_Wait(&oldest.request, MPI_STATUS_IGNORE);
+        else
+          MPI_Test(&oldest.request, &done, MPI_STATUS_IGNORE);
+        if (done == 0) return;
+        end_(oldest);
+        ++ended_;
+      }
+    }
+
+    /// Whether the shares have the numbers of the next chunk.
+    [[nodiscard]] bool is_there() const {
+      for (std::size_t owner = 0; owner < sizes_.size(); ++owner) {
+        if (shares_[owner].size() < std::min(sizes_[owner], (begun_ + 1) * length_)) return false;
+      }
+      return true;
+    }
+
+    void begin_next() {
+      Chunk<Scalar>& chunk = chunks_[static_cast<std::size_t>(begun_) % chunks_.size()];
+      chunk.first = begun_ * length_;
+      for (std::size_t owner = 0; owner < sizes_.size(); ++owner) {
         chunk.counts[owner] =
-            static_cast<int>(std::clamp<Index>(shares[owner].size() - first, 0, length));
+            static_cast<int>(std::clamp<Index>(sizes_[owner] - chunk.first, 0, length_));
       }
-      begin(chunk);
-      if (number > 0) finish(chunks[(number + 1) % 2]);
+      begin_(chunk);
+      ++begun_;
     }
-    if (number > 0) finish(chunks[(number + 1) % 2]);
-  }
+
+    const Shares<Scalar>& shares_;
+    std::vector<Index> sizes_;
+    Step begin_, end_;
+    Index length_ = 0;  // numbers of a share in a chunk
+    Index count_ = 0, begun_ = 0, ended_ = 0;
+    std::array<Chunk<Scalar>, 2> chunks_;
+  };
 
   /// Calls f(numbers, n, type) for messages that MPI can count.
   template <class Number, class Function>
@@ -448,8 +458,114 @@ class DataParallel {
   }
 
   MPI_Comm communicator_;
+  Index chunk_;
   int rank_ = 0;
   int size_ = 1;
+};
+
+/// Sums of gradients over all processes, on their way while a backward pass goes on: from the
+/// model's last parameter to the first, the order in which it gives most of them.
+template <class Scalar, class Model>
+class GradientSum {
+ public:
+  /// Of the model's parameters that are trained, of which `gradients` get those of this process.
+  /// All of it must stay where it is.
+  GradientSum(const DataParallel& workers, Model& model, Gradients<Scalar>& gradients,
+              bool by_element)
+      : workers_(workers),
+        gradients_(gradients),
+        shares_(static_cast<std::size_t>(workers.size())) {
+    std::vector<Index> sizes(shares_.size());
+    workers.for_each_piece(model, by_element, [&](const auto&, Index owner, const Piece& piece) {
+      const auto& parameter = std::as_const(piece.parameter);
+      if (!parameter.trainable || !parameter.defined()) return;
+      const auto [found, added] =
+          numbers_.try_emplace(parameter.value().data(), parameters_.size());
+      if (added) parameters_.push_back({parameter.value(), {}});
+      parameters_[found->second].pieces.emplace_back(owner, piece);
+      sizes[static_cast<std::size_t>(owner)] += piece.shape().numel();
+    });
+    const MPI_Datatype type = detail::mpi_type<Scalar>();
+    const std::size_t own = workers.own();
+    exchange_.emplace(
+        shares_, std::move(sizes), workers.chunk_,
+        [this, type, own](Chunk& chunk) {
+          for (std::size_t owner = 0; owner < shares_.size(); ++owner) {
+            shares_[owner].read(chunk.first, chunk.counts[owner],
+                                chunk.sent.data() + chunk.places[owner]);
+          }
+          chunk.own_counts.assign(shares_.size(), chunk.counts[own]);
+          MPI_Ialltoallv(chunk.sent.data(), chunk.counts.data(), chunk.places.data(), type,
+                         chunk.received.data(), chunk.own_counts.data(), chunk.places.data(), type,
+                         workers_.communicator_, &chunk.request);
+        },
+        [this, own](Chunk& chunk) {
+          const Index count = chunk.counts[own];
+          using Numbers = Eigen::Array<Scalar, Eigen::Dynamic, 1>;
+          Eigen::Map<Numbers> sum(chunk.received.data(), count);  // from rank 0
+          for (std::size_t rank = 1; rank < shares_.size(); ++rank) {
+            sum += Eigen::Map<Numbers>(chunk.received.data() + chunk.places[rank], count);
+          }
+          shares_[own].write(chunk.first, count, sum.data());
+        });
+  }
+  GradientSum(const GradientSum&) = delete;
+  GradientSum& operator=(const GradientSum&) = delete;
+
+  /// The gradient for a leaf will not change any more.
+  void ready(const Tensor<Scalar>& leaf) {
+    const auto found = numbers_.find(leaf.data());
+    if (found != numbers_.end()) parameters_.at(found->second).ready = true;
+    while (!parameters_.empty() && parameters_.back().ready) send_last();
+    exchange_->advance();
+  }
+
+  /// Ends the sums: afterwards those of the process's share are right, and all processes have
+  /// gradients for the same parameters.
+  void finish() {
+    while (!parameters_.empty()) send_last();
+    exchange_->finish();
+    MPI_Allreduce(MPI_IN_PLACE, has_.data(), static_cast<int>(has_.size()), MPI_INT, MPI_MAX,
+                  workers_.communicator_);
+    for (std::size_t i = 0; i < has_.size(); ++i) {
+      if (has_[i] == 0) gradients_.drop(sent_[i]);
+    }
+  }
+
+  /// How many of the sums' chunks are on their way or done, and how many there are.
+  [[nodiscard]] std::pair<Index, Index> begun() const noexcept { return exchange_->begun(); }
+
+ private:
+  using Piece = typename decltype(named_parameters(std::declval<Model&>()))::value_type;
+  using Chunk = DataParallel::Chunk<Scalar>;
+
+  struct Summed {
+    Tensor<Scalar> value;
+    std::vector<std::pair<Index, Piece>> pieces;  // with their owners
+    bool ready = false;
+  };
+
+  /// Appends the last parameter's gradient to the shares; zeros where there is none.
+  void send_last() {
+    const Summed& parameter = parameters_.back();
+    has_.push_back(gradients_.find(parameter.value) == nullptr ? 0 : 1);
+    sent_.push_back(parameter.value);
+    const Tensor<Scalar>& gradient = gradients_.at(parameter.value);
+    for (const auto& [owner, piece] : parameter.pieces) {
+      Tensor<Scalar> rows = DataParallel::rows(gradient, piece);
+      shares_[static_cast<std::size_t>(owner)].append(rows.data(), rows.numel());
+    }
+    parameters_.pop_back();
+  }
+
+  DataParallel workers_;
+  Gradients<Scalar>& gradients_;
+  std::vector<Summed> parameters_;                          // not sent yet
+  std::unordered_map<const Scalar*, std::size_t> numbers_;  // in parameters_, by storage
+  std::vector<Tensor<Scalar>> sent_;                        // in the order of sending
+  std::vector<int> has_;                                    // whether there was a gradient
+  DataParallel::Shares<Scalar> shares_;
+  std::optional<DataParallel::Exchange<Scalar>> exchange_;
 };
 
 /// The rows of a model that one process owns: a module of them alone.

@@ -71,8 +71,18 @@ class OneProcess {
   void sum(std::span<double> /*numbers*/) const noexcept {}
   /// The norm of all numbers, from that of each process's own.
   [[nodiscard]] double norm(double own) const noexcept { return own; }
-  /// Adds up gradients: the result is right for the share of the process.
-  void sum_gradients(auto& /*model*/, auto& /*gradients*/, bool /*by_element*/) const noexcept {}
+  /// Sums of gradients over all processes.
+  struct GradientSum {
+    /// The gradient for a leaf will not change any more.
+    void ready(const auto& /*leaf*/) const noexcept {}
+    /// Ends the sums, which are right for the share of the process.
+    void finish() const noexcept {}
+  };
+  /// Begins to add up gradients.
+  [[nodiscard]] GradientSum sum_gradients(auto& /*model*/, auto& /*gradients*/,
+                                          bool /*by_element*/) const noexcept {
+    return {};
+  }
   /// What the process's optimizer changes: a module.
   template <class Model>
   [[nodiscard]] Model& share(Model& model, bool /*by_element*/) const noexcept {
@@ -125,7 +135,8 @@ class Trainer {
     workers_.require_same("parts of the batch", parts);
     const bool eager =
         options_.eager && std::same_as<Workers, OneProcess> && parts == 1 && options_.clip == 0;
-    workers_.together([&] {
+    auto sum = workers_.sum_gradients(model_, gradients, Optimizer::by_element);
+    const auto compute = [&] {
       for (Index i = workers_.rank(); i < parts; i += workers_.size()) {
         Tape<Scalar> tape;
         DropoutGenerator dropout(
@@ -138,18 +149,32 @@ class Trainer {
         }
         total += value * part.count;
         count += part.count;
-        if (eager && count > 0)
+        if (eager && count > 0) {
           step_back(cx, tape, part, report);
-        else
-          gradients.add(tape.backward(part.mean, static_cast<Scalar>(part.count)));
+          continue;
+        }
+        const bool last = i + workers_.size() >= parts;
+        tape.backward(part.mean, static_cast<Scalar>(part.count),
+                      [&](const Tensor<Scalar>& leaf, Tensor<Scalar> gradient) {
+                        gradients.add(leaf, std::move(gradient));
+                        if (last) sum.ready(leaf);
+                      });
       }
+    };
+    workers_.together([&] {
+      try {
+        compute();
+      } catch (...) {
+        sum.finish();  // the others wait for it
+        throw;
+      }
+      sum.finish();
     });
     workers_.sum(sums);
     check(count > 0, "training: the batch of update ", report.step + 1,
           " has nothing to learn from");
     report.loss = total / count;
     if (eager) return report;
-    workers_.sum_gradients(model_, gradients, Optimizer::by_element);
     auto&& share = workers_.share(model_, Optimizer::by_element);
     report.gradient_norm = workers_.norm(gradient_norm(share, gradients)) / count;
     if (!std::isfinite(report.gradient_norm)) {
