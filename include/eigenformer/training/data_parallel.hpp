@@ -3,8 +3,8 @@
 // arXiv:1910.02054). An update sends each gradient to its owners while the backward pass goes on;
 // they add up those of all processes in the order of their ranks, clip by the norm over all, and
 // change their shares; then they send the new numbers to all. No sum depends on timing, so the same
-// processes with the same batches make the same bits. Needs MPI, and is in no umbrella header: link
-// MPI::MPI_CXX, and start with mpirun.
+// processes with the same batches make the same bits.
+// Needs MPI, and is in no umbrella header: link MPI::MPI_CXX, and start with mpirun.
 #pragma once
 
 #include <algorithm>
@@ -128,12 +128,12 @@ class GradientSum;
 /// which sends and receives b bytes a second at once and needs l seconds for an empty message:
 ///   2 B (n - 1) / (n b) + 2 R (n - 1) l  seconds,  R = B / 4 MiB exchanges,
 /// the first half of each term for the gradients, which need less where a backward pass goes on
-/// meanwhile. roberta-base in float has B = 499 MB, R = 119,
-/// and each process keeps 2 B / n of moments. Measured on 2026-11-26 by bench_data_parallel, two
-/// processes on one machine whose two processors were busy with other programs too: b = 0.27 and
-/// 0.31 GB/s (gradients, parameters) through shared memory, 0.19 and 0.21 GB/s through TCP, and
-/// 9.4 us for the sum of one number. With those of TCP, and 9.4 us as l, 256 processes would take
-/// 5.0 + 0.6 s for an update beside what its texts take (bench_training), however many those are.
+/// meanwhile. roberta-base in float has B = 499 MB, R = 119, and each process keeps 2 B / n of
+/// moments. Measured on 2026-11-26 by bench_data_parallel, two processes on one machine whose two
+/// processors were busy with other programs too: b = 0.27 and 0.31 GB/s (gradients, parameters)
+/// through shared memory, 0.19 and 0.21 GB/s through TCP, and 9.4 us for the sum of one number.
+/// With those of TCP, and 9.4 us as l, 256 processes would take 5.0 + 0.6 s for an update beside
+/// what its texts take (bench_training), however many those are.
 class DataParallel {
  public:
   /// Of all processes that mpirun started; an MpiSession must be there.
