@@ -59,6 +59,8 @@ def main():
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     settings = json.loads((arguments.folder / "pretraining.json").read_text())
+    if settings["whole-words"]:
+        parser.error("a folder of --whole-words, whose masks are not made anew here")
     tokenizer = transformers.AutoTokenizer.from_pretrained(arguments.folder)
     cls, sep, mask = tokenizer.cls_token_id, tokenizer.sep_token_id, tokenizer.mask_token_id
     pairs = settings["segment-pairs"]
