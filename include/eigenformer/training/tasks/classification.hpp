@@ -72,7 +72,8 @@ class ClassificationTask {
     for (const Texts* texts : {&train_, &dev_}) {
       detail::add_to(digest, texts->batch);
       digest.add_all(texts->classes);
-      digest.add_all(std::span(texts->targets.data(), texts->targets.numel()));
+      digest.add_all(
+          std::span(texts->targets.data(), static_cast<std::size_t>(texts->targets.numel())));
     }
     return digest.value();
   }
