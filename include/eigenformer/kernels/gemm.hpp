@@ -428,7 +428,9 @@ inline void packed_linear(ThreadPool& pool, const PackedWeight& weight, MatrixVi
 template <class Scalar>
 void add_column_sums(ThreadPool& pool, MatrixView<const Scalar> x, Scalar* sums) {
   using Row = Eigen::Array<Scalar, 1, Eigen::Dynamic>;
-  parallel_for(pool, x.cols, 512, [&](Index begin, Index end) {
+  // As long parts of rows as there may be: memory is read in its order.
+  const Index columns = std::max<Index>(512, detail::divided_up(x.cols, pool.threads()));
+  parallel_for(pool, x.cols, columns, [&](Index begin, Index end) {
     Eigen::Map<Row> sum(sums + begin, end - begin);
     for (Index i = 0; i < x.rows; ++i) {
       sum += Eigen::Map<const Row>(x.row(i) + begin, end - begin);

@@ -3,6 +3,9 @@
 
 using Octet [[gnu::vector_size(32)]] = std::int32_t;  // 8 words
 using FloatOctet [[gnu::vector_size(32)]] = float;
+inline constexpr int narrow_bytes = lanes > 8 ? 32 : EIGENFORMER_VECTOR_BYTES;
+using NarrowVector [[gnu::vector_size(narrow_bytes)]] = float;  // at most 8
+using NarrowWords [[gnu::vector_size(narrow_bytes)]] = std::int32_t;
 
 [[gnu::always_inline]] inline void transpose(Octet (&words)[8]) noexcept {
 #if EIGENFORMER_VECTOR_BYTES == 16  // halves by hand: GCC takes wider vectors apart word by word
@@ -97,8 +100,9 @@ template <Index size, class Convert>
 }
 
 /// The nearest bfloat16, ties to even, in the upper half of each word; NaN stays NaN.
-[[gnu::always_inline]] inline Integers rounded_to_bfloat16(Integers bits) noexcept {
-  const auto x = (Vector)bits;
+template <class Floats = Vector, class V>
+[[gnu::always_inline]] inline V rounded_to_bfloat16(V bits) noexcept {
+  const auto x = (Floats)bits;
   return x == x ? bits + 0x7fff + ((bits >> 16) & 1) : (bits | 0x400000);
 }
 
@@ -140,29 +144,64 @@ inline void float_row(const Word* words, Index n, float* x) noexcept {
   }
 }
 
+/// What follows a row of few columns comes nearer: more rows are read side by side than a processor
+/// follows of itself.
+[[gnu::always_inline]] inline void bring_narrow_nearer(const MatrixView<const float>& x,
+                                                       Index row) noexcept {
+  if (x.cols <= 8) __builtin_prefetch(x.data + row * x.stride + 32);
+}
+
 /// Rows as steps of an operand: `width` words each, of one float, zeros beyond the columns.
 inline void float_rows(const MatrixView<const float>& x, Word* words, Index width) noexcept {
   for (Index i = 0; i < x.rows; ++i, words += width) {
+    bring_narrow_nearer(x, i);
     copy_words(x.data + i * x.stride, x.cols, words);
     for (Index j = x.cols; j < width; ++j) words[j] = 0;
   }
 }
 
-/// The same of two bfloat16, from two rows each; after the last row may come one of zeros.
+/// Pairs of bfloat16 from two rows' `columns` numbers, in whole vectors `V` of words.
+template <class V, class Floats>
+[[gnu::always_inline]] inline void pair_row(const float* even, const float* odd, Index columns,
+                                            Word* words) noexcept {
+  EIGENFORMER_UNROLL
+  for (Index j = 0; j < columns; j += Index{sizeof(V) / sizeof(Word)}) {
+    V low;
+    V high;
+    __builtin_memcpy(&low, even + j, sizeof(V));
+    __builtin_memcpy(&high, odd + j, sizeof(V));
+    const V pairs = ((rounded_to_bfloat16<Floats>(low) >> 16) & 0xffff) |
+                    (rounded_to_bfloat16<Floats>(high) & static_cast<std::int32_t>(0xffff0000));
+    __builtin_memcpy(words + j, &pairs, sizeof(V));
+  }
+}
+
+/// The same of two bfloat16, from two rows each, of at most a panel's columns; after the last row
+/// may come one of zeros.
 inline void pair_rows(const MatrixView<const float>& x, Word* words, Index width) noexcept {
+  const float zeros[panel_columns] = {};
   for (Index i = 0; i < x.rows; i += 2, words += width) {
     const float* const even = x.data + i * x.stride;
-    for (Index j = 0; j < x.cols; j += lanes) {
-      const Index there = x.cols - j;
-      const auto low = (Integers)load_up_to(even + j, there);
-      const auto high =
-          i + 1 < x.rows ? (Integers)load_up_to(even + x.stride + j, there) : Integers{};
-      const Integers pairs = ((rounded_to_bfloat16(low) >> 16) & 0xffff) |
-                             (rounded_to_bfloat16(high) & static_cast<std::int32_t>(0xffff0000));
-      if (there >= lanes)
-        __builtin_memcpy(words + j, &pairs, sizeof(pairs));
-      else
-        __builtin_memcpy(words + j, &pairs, static_cast<std::size_t>(there) * sizeof(Word));
+    const float* const odd = i + 1 < x.rows ? even + x.stride : zeros;
+    bring_narrow_nearer(x, i);
+    bring_narrow_nearer(x, i + 1);
+    if (x.cols == panel_columns) {
+      pair_row<Integers, Vector>(even, odd, panel_columns, words);
+    } else if (x.cols == 8) {
+      pair_row<NarrowWords, NarrowVector>(even, odd, 8, words);
+    } else {
+      const Index whole = x.cols - x.cols % lanes;
+      for (Index j = 0; j < whole; j += lanes) {
+        pair_row<Integers, Vector>(even + j, odd + j, lanes, words + j);
+      }
+      float last[2][lanes] = {};
+      for (Index j = whole; j < x.cols; ++j) {
+        last[0][j - whole] = even[j];
+        last[1][j - whole] = odd[j];
+      }
+      Word pairs[lanes];
+      pair_row<Integers, Vector>(last[0], last[1], lanes, pairs);
+      for (Index j = whole; j < x.cols; ++j) words[j] = pairs[j - whole];
     }
     for (Index j = x.cols; j < width; ++j) words[j] = 0;
   }
