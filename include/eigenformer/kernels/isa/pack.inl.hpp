@@ -176,28 +176,28 @@ template <class V, class Floats>
   }
 }
 
-/// The same of two bfloat16, from two rows each, of at most a panel's columns; after the last row
-/// may come one of zeros.
+/// The same of two bfloat16, from two rows each; after the last row may come one of zeros.
 inline void pair_rows(const MatrixView<const float>& x, Word* words, Index width) noexcept {
-  const float zeros[panel_columns] = {};
+  const float zeros[lanes > 8 ? lanes : 8] = {};
   for (Index i = 0; i < x.rows; i += 2, words += width) {
+    const bool both = i + 1 < x.rows;
     const float* const even = x.data + i * x.stride;
-    const float* const odd = i + 1 < x.rows ? even + x.stride : zeros;
+    const float* const odd = even + x.stride;
     bring_narrow_nearer(x, i);
     bring_narrow_nearer(x, i + 1);
-    if (x.cols == panel_columns) {
+    if (x.cols == panel_columns && both) {
       pair_row<Integers, Vector>(even, odd, panel_columns, words);
     } else if (x.cols == 8) {
-      pair_row<NarrowWords, NarrowVector>(even, odd, 8, words);
+      pair_row<NarrowWords, NarrowVector>(even, both ? odd : zeros, 8, words);
     } else {
       const Index whole = x.cols - x.cols % lanes;
       for (Index j = 0; j < whole; j += lanes) {
-        pair_row<Integers, Vector>(even + j, odd + j, lanes, words + j);
+        pair_row<Integers, Vector>(even + j, both ? odd + j : zeros, lanes, words + j);
       }
       float last[2][lanes] = {};
       for (Index j = whole; j < x.cols; ++j) {
         last[0][j - whole] = even[j];
-        last[1][j - whole] = odd[j];
+        last[1][j - whole] = both ? odd[j] : 0.0f;
       }
       Word pairs[lanes];
       pair_row<Integers, Vector>(last[0], last[1], lanes, pairs);
