@@ -3,7 +3,7 @@
 
 using Octet [[gnu::vector_size(32)]] = std::int32_t;  // 8 words
 using FloatOctet [[gnu::vector_size(32)]] = float;
-inline constexpr int narrow_bytes = lanes > 8 ? 32 : EIGENFORMER_VECTOR_BYTES;
+inline constexpr Index narrow_bytes = 4 * (lanes > 8 ? 8 : lanes);
 using NarrowVector [[gnu::vector_size(narrow_bytes)]] = float;  // at most 8
 using NarrowWords [[gnu::vector_size(narrow_bytes)]] = std::int32_t;
 
